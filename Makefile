@@ -1,0 +1,43 @@
+# What a person types here. `make` alone lists it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup demo test check format bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+setup: $(VENV)/installed ## make the virtual environment and install everything into it
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "fpbus needs Python 3.11 or newer; set PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[embedded]' --group dev
+	@touch $@
+
+demo: setup ## start everything in a new project and see messages become results
+	@$(BIN)/fpbus demo
+
+test: setup ## run all tests
+	$(BIN)/pytest -q
+
+check: setup ## ruff, mypy and pyright strict, import rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-cache
+
+format: setup ## format the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: setup ## compare with bare Hamilton, stock RQ and Celery on this machine
+	$(BIN)/pip install --quiet --constraint constraints.txt --group bench
+	$(BIN)/python tests/bench/run.py
+
+clean: ## remove what setup made
+	rm -rf $(VENV)

@@ -1,0 +1,347 @@
+"""MQTT over paho, with its traps closed.
+
+paho's own threads and reconnects are not used: a network thread of ours drives `loop()`, so that we decide
+when to come back (back-off with jitter, for ever) and when not to (another client has taken our id).
+`on_socket_register_write` is set to a function that does nothing, which tells paho that only the network
+thread may write: publishers on other threads queue a packet and wake it.
+
+* paho never sets TCP_NODELAY; without it a client that receives, acks and publishes waits 43 ms each time.
+* An exception in a callback ends paho's loop while `is_connected()` stays true: each of ours is guarded.
+* `publish()` says "not connected" for a message that it has queued, and "queue full" for one that it has not.
+* Acks carry packet ids, which a new connection may give to other messages: an ack for an old connection is dropped.
+* A subscription is in the session when the broker has said so, not when it was asked for.
+"""
+
+import logging
+import random
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties as PahoProperties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from .address import BrokerAddress
+from .paho_client import PahoClient
+from .transport import Delivery, Hooks, Properties, Sending, TransportStoppedError
+
+log = logging.getLogger(__name__)
+
+RECEIVE_MAXIMUM: Final = 2048
+SESSION_EXPIRY_S: Final = 7 * 24 * 3600
+KEEPALIVE_S: Final = 20
+CONNECT_TIMEOUT_S: Final = 5.0
+BACKOFF_FIRST_S: Final = 0.1
+BACKOFF_MAX_S: Final = 15.0
+#: A connection that ends sooner counts as a failed attempt: two clients with one id must not kick each other all day.
+LASTING_S: Final = 2.0
+#: There are 65,535 packet ids; the rest is for the network thread, which may not wait for one.
+MOST_UNCONFIRMED: Final = 65_000
+#: What `stop` grants the goodbye when the queue has used up the time.
+GOODBYE_S: Final = 0.5
+
+_UNSUPPORTED_PROTOCOL: Final = 0x84
+_TAKEN_OVER: Final = 0x8E
+_UNSPECIFIED: Final = 0x80
+
+
+class PahoTransport:
+    """One connection to a broker. `durable` keeps the session, and so what arrives meanwhile, while we are away."""
+
+    def __init__(self, address: BrokerAddress, client_id: str, *, durable: bool) -> None:
+        self._address = address
+        self._client_id = client_id
+        self._durable = durable
+        self._client = self._make_client()
+        self._lock = threading.Lock()  # guards the next four
+        self._connection = 0
+        self._filters: dict[str, int] = {}
+        self._subscribed: set[str] = set()
+        self._asked: dict[int, list[str]] = {}
+        self._refusal: str | None = None
+        self._connected = threading.Event()
+        self._stopping = threading.Event()
+        self._room = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._hooks: Hooks | None = None
+
+    @property
+    def client_id(self) -> str:
+        return self._client_id
+
+    @property
+    def speaks_5(self) -> bool:
+        return self._client.protocol == paho.MQTTv5
+
+    def start(self, hooks: Hooks) -> None:
+        self._hooks = hooks
+        self._thread = threading.Thread(target=self._run, name=f"mqtt {self._client_id}", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        if self._thread is None or self._stopping.is_set():
+            self._stopping.set()
+            return
+        while self._client.unconfirmed and not self._stopping.is_set() and time.monotonic() < deadline:
+            self._wait_for_confirmation()
+        self._stopping.set()
+        self._client.disconnect()
+        if self._thread is not threading.current_thread():
+            self._thread.join(max(GOODBYE_S, deadline - time.monotonic()))
+
+    def publish(self, topic: str, payload: bytes, qos: int, *, retain: bool, properties: Properties) -> Sending:
+        packed = _pack(properties)
+        while len(self._client.unconfirmed) >= MOST_UNCONFIRMED and not self._on_network_thread():
+            self._refuse_when_stopped(topic)
+            self._wait_for_confirmation()
+        self._refuse_when_stopped(topic)
+        while True:
+            info = self._client.publish(topic, payload, qos, retain, packed)
+            if info.rc != paho.MQTT_ERR_QUEUE_SIZE:  # else its packet id is in use, and the next one may be free
+                return _PahoSending(info, qos)
+
+    def _refuse_when_stopped(self, topic: str) -> None:
+        if self._stopping.is_set():
+            raise TransportStoppedError(f"{self._client_id} has stopped; {topic} was not published.")
+
+    def _wait_for_confirmation(self) -> None:
+        self._room.clear()
+        self._room.wait(0.05)
+
+    def _on_network_thread(self) -> bool:
+        return threading.current_thread() is self._thread
+
+    def subscribe(self, filters: Mapping[str, int]) -> None:
+        with self._lock:
+            self._filters.update(filters)
+            if self._connected.is_set():
+                self._ask_for(filters)
+
+    def ack(self, delivery: Delivery) -> None:
+        with self._lock:
+            if delivery.qos and delivery.connection == self._connection:
+                self._client.ack(delivery.packet_id, delivery.qos)
+
+    # What follows runs on the network thread.
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            self._serve_one_connection()
+            failures = 0 if time.monotonic() - began > LASTING_S else failures + 1
+            ceiling = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(failures, 10))
+            self._stopping.wait(random.uniform(ceiling / 2, ceiling))  # noqa: S311 (jitter, not a secret)
+
+    def _serve_one_connection(self) -> None:
+        try:
+            self._connect()
+            if self._stopping.is_set():  # `stop` found nothing to disconnect
+                self._client.disconnect()
+            while self._client.loop(1.0) == paho.MQTT_ERR_SUCCESS:
+                pass
+        except OSError as error:
+            self._report_loss(str(error))
+        except Exception:
+            log.exception("the network thread of %s stumbled", self._client_id)
+            self._report_loss("an error of our own")
+
+    def _connect(self) -> None:
+        assert self._hooks is not None
+        with self._lock:
+            self._connection += 1  # from here on, acks for older ones go nowhere
+            self._connected.clear()
+            self._asked.clear()
+        self._refusal = None
+        will = self._hooks.will()
+        if will is not None:
+            self._client.will_set(will.topic, will.payload, qos=1, retain=True)
+        self._client.connect(self._address.host, self._address.port, KEEPALIVE_S, **self._connect_options())
+
+    def _connect_options(self) -> dict[str, Any]:
+        if not self.speaks_5:
+            return {}
+        properties = PahoProperties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho has no hints here
+        properties.ReceiveMaximum = RECEIVE_MAXIMUM
+        if self._durable:
+            properties.SessionExpiryInterval = SESSION_EXPIRY_S
+        return {"clean_start": not self._durable, "properties": properties}
+
+    def _make_client(self) -> PahoClient:
+        protocol = self._address.protocol or paho.MQTTv5
+        client = PahoClient(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._client_id,
+            clean_session=None if protocol == paho.MQTTv5 else not self._durable,
+            protocol=MQTTProtocolVersion(protocol),
+            transport="websockets" if self._address.websockets else "tcp",
+            reconnect_on_failure=False,  # else paho tries MQTT 3.1 behind our back
+            manual_ack=True,
+        )
+        client.connect_timeout = CONNECT_TIMEOUT_S
+        client.max_inflight_messages_set(65_535)
+        client.max_queued_messages_set(0)
+        if self._address.tls:
+            client.tls_set()
+        if self._address.websockets:
+            client.ws_set_options(self._address.path)
+        if self._address.username is not None:
+            client.username_pw_set(self._address.username, self._address.password)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
+        client.on_socket_open = _set_nodelay
+        client.on_socket_register_write = _leave_writing_to_the_loop
+        return client
+
+    def _on_connect(
+        self, client: paho.Client, _data: Any, flags: paho.ConnectFlags, reason: ReasonCode, _properties: Any
+    ) -> None:
+        if reason.value == _UNSUPPORTED_PROTOCOL and self.speaks_5 and self._address.protocol is None:
+            log.info("%s speaks no MQTT 5; going on with 3.1.1", self._address)
+            self._client.fall_back(durable=self._durable)
+            client.disconnect()
+            return
+        if reason.is_failure:
+            self._refusal = f"refused: {reason}"
+            return
+        with self._lock:
+            if not flags.session_present:
+                self._subscribed.clear()
+            # A filter that the session has is not sent again: on 3.1.1 that would replay retained messages.
+            self._ask_for({name: qos for name, qos in self._filters.items() if name not in self._subscribed})
+            self._connected.set()
+        self._guard("connected", flags.session_present)
+
+    def _ask_for(self, filters: Mapping[str, int]) -> None:
+        if not filters:
+            return
+        if self.speaks_5:
+            # Retained messages are sent for a new subscription only, never again at each reconnect.
+            handling = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
+            _, packet_id = self._client.subscribe(
+                [(name, SubscribeOptions(qos=qos, retainHandling=handling)) for name, qos in filters.items()]
+            )
+        else:
+            _, packet_id = self._client.subscribe(list(filters.items()))
+        if packet_id is not None:
+            self._asked[packet_id] = list(filters)
+
+    def _on_subscribe(
+        self, _client: paho.Client, _data: Any, packet_id: int, codes: list[ReasonCode], _properties: Any
+    ) -> None:
+        with self._lock:
+            asked = self._asked.pop(packet_id, [])
+            refused = [name for name, code in zip(asked, codes, strict=False) if code.is_failure]
+            self._subscribed.update(name for name in asked if name not in refused)
+        if refused:
+            log.error("%s refused %s the subscription of %s", self._address, self._client_id, ", ".join(refused))
+
+    def _on_disconnect(
+        self, _client: paho.Client, _data: Any, flags: paho.DisconnectFlags, reason: ReasonCode, _properties: Any
+    ) -> None:
+        self._connected.clear()
+        if reason.value == _TAKEN_OVER:
+            self._stopping.set()
+            self._guard("taken_over", f"another client has connected as {self._client_id}")
+        elif reason.is_failure or flags.is_disconnect_packet_from_server:  # else we have ended it
+            lost = "connection lost" if reason.value == _UNSPECIFIED else str(reason)
+            self._report_loss(self._refusal or lost)
+
+    def _on_publish(self, _client: paho.Client, _data: Any, packet_id: int, reason: ReasonCode, _p: Any) -> None:
+        if reason.is_failure:  # MQTT 5 tells; a 3.1.1 broker drops the message and confirms it
+            message = self._client.unconfirmed[packet_id]
+            message.info.rc = paho.MQTT_ERR_ACL_DENIED
+            log.error("%s refused a message of %s on %s: %s", self._address, self._client_id, message.topic, reason)
+        self._room.set()
+
+    def _on_message(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        try:
+            delivery = _unpack(message, self._connection)
+        except UnicodeDecodeError:
+            client.ack(message.mid, message.qos)
+            log.warning("skipped a message whose topic is no UTF-8")
+            return
+        self._guard("message", delivery)
+
+    def _report_loss(self, reason: str) -> None:
+        if not self._stopping.is_set():
+            self._guard("disconnected", reason)
+
+    def _guard(self, hook: str, *arguments: Any) -> None:
+        try:
+            getattr(self._hooks, hook)(*arguments)
+        except Exception:
+            log.exception("the hook %r of %s stumbled", hook, self._client_id)
+
+
+class _PahoSending:
+    def __init__(self, info: paho.MQTTMessageInfo, qos: int) -> None:
+        self._info = info
+        if qos and info.rc == paho.MQTT_ERR_NO_CONN:
+            info.rc = paho.MQTT_ERR_SUCCESS  # queued all the same; else paho's own wait would raise
+
+    def wait(self, timeout_s: float) -> bool:
+        try:
+            self._info.wait_for_publish(timeout_s)
+            return self._info.is_published()
+        except RuntimeError:  # refused by the broker; or QoS 0, and there was no connection
+            return False
+
+
+def _set_nodelay(_client: paho.Client, _data: Any, sock: Any) -> None:
+    plain = getattr(sock, "_socket", sock)  # paho wraps the socket of a websocket
+    if isinstance(plain, socket.socket):
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _leave_writing_to_the_loop(_client: paho.Client, _data: Any, _sock: Any) -> None:
+    """Registered for its presence alone; see the top of this file."""
+
+
+def _pack(properties: Properties) -> PahoProperties | None:
+    if properties == _NOTHING:
+        return None
+    packed = PahoProperties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho has no hints here
+    if properties.content_type:
+        packed.ContentType = properties.content_type
+    if properties.response_topic:
+        packed.ResponseTopic = properties.response_topic
+    if properties.correlation:
+        packed.CorrelationData = properties.correlation
+    if properties.user:
+        packed.UserProperty = list(properties.user.items())
+    return packed
+
+
+_NOTHING: Final = Properties()
+
+
+def _unpack(message: paho.MQTTMessage, connection: int) -> Delivery:
+    properties = message.properties
+    if properties is None:
+        return Delivery(
+            message.topic, bytes(message.payload), message.qos, message.retain, message.dup, message.mid, connection
+        )
+    return Delivery(
+        topic=message.topic,
+        payload=bytes(message.payload),
+        qos=message.qos,
+        retain=message.retain,
+        duplicate=message.dup,
+        packet_id=message.mid,
+        connection=connection,
+        content_type=getattr(properties, "ContentType", None),
+        response_topic=getattr(properties, "ResponseTopic", None),
+        correlation=getattr(properties, "CorrelationData", None),
+        user=dict(getattr(properties, "UserProperty", ())),
+    )

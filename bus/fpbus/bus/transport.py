@@ -1,0 +1,104 @@
+"""What the bus needs of an MQTT client.
+
+`paho_transport` speaks to a broker, `memory` to itself; both pass one contract suite.
+
+Every hook of a transport runs on its network thread, must not block, and may not raise.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message as it arrived. `connection` tells on which one: an ack goes nowhere once that is gone."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+    duplicate: bool
+    packet_id: int
+    connection: int
+    content_type: str | None = None
+    response_topic: str | None = None
+    correlation: bytes | None = None
+    user: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class Properties:
+    """What travels beside a payload on MQTT 5; MQTT 3.1.1 has no place for it."""
+
+    content_type: str | None = None
+    response_topic: str | None = None
+    correlation: bytes | None = None
+    user: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class Will:
+    """What the broker says for a client that vanished."""
+
+    topic: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What a transport tells its bus.
+
+    `connected` hears whether the broker still had the session. `taken_over` means that another client
+    has come with our id: the transport has stopped and will not come back by itself.
+    """
+
+    message: Callable[[Delivery], None]
+    connected: Callable[[bool], None]
+    disconnected: Callable[[str], None]
+    taken_over: Callable[[str], None]
+    will: Callable[[], Will | None]
+
+
+class Sending(Protocol):
+    """A message on its way to the broker."""
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until the broker has it (QoS 1), or the socket has (QoS 0). True when that happened."""
+        ...
+
+
+class Transport(Protocol):
+    """One MQTT connection that comes back for ever until it is stopped."""
+
+    @property
+    def client_id(self) -> str: ...
+
+    @property
+    def speaks_5(self) -> bool:
+        """Tell whether the present connection speaks MQTT 5."""
+        ...
+
+    def start(self, hooks: Hooks) -> None:
+        """Begin to connect, and return at once."""
+        ...
+
+    def stop(self, timeout_s: float) -> None:
+        """Send what is queued, say goodbye, end the network thread. A second call does nothing."""
+        ...
+
+    def publish(self, topic: str, payload: bytes, qos: int, *, retain: bool, properties: Properties) -> Sending:
+        """Queue one message; QoS 1 survives reconnects. Blocks while 65,535 messages are unconfirmed."""
+        ...
+
+    def subscribe(self, filters: Mapping[str, int]) -> None:
+        """Subscribe now, and again after every reconnect that finds no session."""
+        ...
+
+    def ack(self, delivery: Delivery) -> None:
+        """Confirm a QoS 1 message. Safe after its connection has gone: then the broker sends it again."""
+        ...
+
+
+class TransportStoppedError(RuntimeError):
+    """Something was published on a transport that has stopped."""

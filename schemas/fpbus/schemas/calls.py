@@ -1,0 +1,146 @@
+"""Commands and queries over `fpbus/call/{service}/{verb}`, and their replies.
+
+A caller on MQTT 5 names its reply topic and a correlation in the packet's properties; on MQTT 3.1.1
+both stand in the body, beside the arguments, as `reply_to` and `call_id`.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from .codes import CallCode
+from .events import RunStatus
+from .names import PipelineName, RunId
+from .requests import RunRequest
+from .states import RunState
+
+
+class CallFailure(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why a call was not done; `field` names the argument, `hint` says what to do."""
+
+    code: CallCode
+    message: str
+    hint: str | None = None
+    field: str | None = None
+    detail: str | None = None
+
+
+class Reply(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="reply"):
+    """The answer to one call: `result`, or `error`. `instance` says who answered."""
+
+    service: str
+    verb: str
+    instance: str
+    call_id: str | None = None
+    result: Any = None
+    error: CallFailure | None = None
+
+
+class Submit(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """`dispatcher/submit`: a run request from an operator, who may override how the pipeline runs."""
+
+    pipeline: PipelineName
+    request: RunRequest = RunRequest()
+
+
+class Submitted(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Answer to `submit`: the status that was published for the run."""
+
+    status: RunStatus
+
+
+class Cancel(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """`dispatcher/cancel`, `runner/cancel`: end a run that has not ended."""
+
+    run_id: RunId
+
+
+class Cancelled(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Answer to `cancel`: the state the run was found in, and whether anything was left to cancel."""
+
+    run_id: str
+    state: RunState
+    cancelling: bool
+
+
+class QueueDepth(Struct, frozen=True, kw_only=True):
+    """How many runs wait in one queue."""
+
+    name: str
+    queued: int
+    delayed: int
+
+
+class Queues(Struct, frozen=True, kw_only=True):
+    """Answer to `dispatcher/queues`."""
+
+    queues: list[QueueDepth]
+    running: int
+    open: int
+    unrecorded: int
+
+
+class WorkerInfo(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One worker of a runner, and what it does now."""
+
+    name: str
+    state: str
+    queues: list[str]
+    pid: int
+    runs: int
+    run_id: str | None = None
+    pipeline: str | None = None
+    since: datetime | None = None
+
+
+class ListRuns(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """`recorder/list_runs`: newest first."""
+
+    pipeline: PipelineName | None = None
+    state: RunState | None = None
+    key: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: Annotated[int, Meta(ge=1, le=10_000)] = 50
+    offset: Annotated[int, Meta(ge=0)] = 0
+
+
+class ShowRun(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """`recorder/show_run`."""
+
+    run_id: RunId
+
+
+class Stats(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """`recorder/stats`."""
+
+    pipeline: PipelineName | None = None
+
+
+class RunRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One run as the history remembers it. `outputs` and `error` are those of the recorded attempt."""
+
+    run_id: str
+    pipeline: str
+    state: RunState
+    attempt: int
+    accepted_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    duration_s: float | None = None
+    runner: str | None = None
+    key: str | None = None
+    traceparent: str | None = None
+    outputs: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+
+
+class PipelineStats(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Counts of one pipeline's runs by state, and the mean duration of those that ended, in seconds."""
+
+    pipeline: str
+    runs: int
+    states: dict[str, int]
+    mean_duration_s: float | None = None
+    last_finished_at: datetime | None = None

@@ -1,0 +1,134 @@
+"""What lies in Redis between dispatcher and runner: key names, the job's data, and how an attempt is named.
+
+The keys under `rq:` are RQ's own, so that its tools see true queues, workers and registries; those under
+`fpbus:` are ours. Nothing here is ever pickled: `Serializer` is given to RQ wherever it asks for one.
+
+    rq:job:<run>                hash    RQ's job; ours beside it: `attempt`, `lost`, `cancel`
+    rq:queue:<queue>            list    run ids that wait for a worker
+    rq:scheduled:<queue>        zset    run ids that wait for their time (seconds)
+    rq:wip:<queue>              zset    executions that run; RQ's started registry
+    fpbus:run:<run>             hash    the ledger: digest, state, pipeline; outlives the job
+    fpbus:open                  zset    runs that have not ended, by the time of acceptance (ms)
+    fpbus:leases                zset    executions that run, by the end of their lease (ms)
+    fpbus:outbox, :due          hash, zset   results not yet in the history, and when they were last published (ms)
+    fpbus:doorbell:<queue>      list    rung when a queue gets work; idle workers wait on it
+    fpbus:dispatcher            string  token of the active dispatcher
+    fpbus:deliveries, :order    hash, list   packet ids of the session's last messages without a run id
+    fpbus:counters              hash    what happened that no run tells: superseded results, lost leases
+
+An execution is `<run>:<attempt>.<worker>`: RQ reads the part behind the colon as its execution id.
+"""
+
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from .codes import Priority
+from .requests import RunRequest
+
+#: The one function that a job may name. Nothing looks it up: a runner knows what to do with it.
+JOB_FUNCTION: Final = "fpbus.runner.execute"
+
+QUEUES: Final = tuple(str(priority) for priority in Priority)
+
+JOB: Final = "rq:job:"
+QUEUE: Final = "rq:queue:"
+SCHEDULED: Final = "rq:scheduled:"
+STARTED: Final = "rq:wip:"
+LEDGER: Final = "fpbus:run:"
+OPEN: Final = "fpbus:open"
+LEASES: Final = "fpbus:leases"
+OUTBOX: Final = "fpbus:outbox"
+OUTBOX_DUE: Final = "fpbus:outbox:due"
+DOORBELL: Final = "fpbus:doorbell:"
+DISPATCHER: Final = "fpbus:dispatcher"
+DELIVERIES: Final = "fpbus:deliveries"
+DELIVERY_ORDER: Final = "fpbus:deliveries:order"
+COUNTERS: Final = "fpbus:counters"
+
+#: Lua that ends a run for good. Both sides end runs: the runner what it ran, the dispatcher what died or
+#: never started. `run` names its registry: finished, failed or canceled. The outbox entry is written in
+#: the same script, so a run cannot end without a result that will be published.
+END_RUN: Final = """
+local function end_run(run)
+  local job = 'rq:job:' .. run.id
+  local now = redis.call('TIME')
+  local seconds, millis = tonumber(now[1]), now[1] * 1000 + math.floor(now[2] / 1000)
+  redis.call('HSET', job, 'status', run.registry, 'ended_at', run.ended_at)
+  redis.call('ZADD', 'rq:' .. run.registry .. ':' .. run.queue, seconds + run.keep_s, run.id)
+  redis.call('EXPIRE', job, run.keep_s)
+  redis.call('HSET', 'fpbus:outbox', run.id, run.result)
+  redis.call('ZADD', 'fpbus:outbox:due', millis, run.id)
+  redis.call('HSET', 'fpbus:run:' .. run.id, 's', run.state)
+  redis.call('EXPIRE', 'fpbus:run:' .. run.id, run.window_s)
+  redis.call('ZREM', 'fpbus:open', run.id)
+end
+"""
+
+
+class RunJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The one argument of every job: the request, and what the dispatcher knows about it.
+
+    `not_before` is set only when it lay ahead. `timeout_s`, `dedup_window_s` and `lost_attempts` are settled
+    at the door, so that a run keeps the rules under which it was accepted.
+    """
+
+    run_id: str
+    pipeline: str
+    request: RunRequest
+    accepted_at: datetime
+    timeout_s: float
+    dedup_window_s: float
+    lost_attempts: int
+    queue: str = "default"
+    not_before: datetime | None = None
+    traceparent: str | None = None
+    correlation: bytes | None = None
+
+
+class Execution(NamedTuple):
+    """One attempt of one run by one worker; its text is the fencing token of everything that it writes."""
+
+    run_id: str
+    attempt: int
+    worker: str
+
+    def __str__(self) -> str:
+        return f"{self.run_id}:{self.attempt}.{self.worker}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Execution":
+        run_id, _, rest = text.partition(":")
+        attempt, _, worker = rest.partition(".")
+        return cls(run_id, int(attempt), worker)
+
+
+class Serializer:
+    """MessagePack for RQ, which expects an object with `dumps` and `loads`."""
+
+    dumps = staticmethod(msgspec.msgpack.Encoder().encode)
+    loads = staticmethod(msgspec.msgpack.Decoder().decode)
+
+
+class ForeignJobError(ValueError):
+    """A job in the queue that no dispatcher of ours has put there."""
+
+
+_job_decoder = msgspec.msgpack.Decoder(tuple[str, None, tuple[RunJob], dict[str, Any]])
+
+
+def job_data(job: RunJob) -> tuple[str, None, tuple[RunJob], dict[str, Any]]:
+    """Return the call as RQ keeps it: function, instance, arguments, keyword arguments."""
+    return (JOB_FUNCTION, None, (job,), {})
+
+
+def read_job_data(data: bytes) -> RunJob:
+    """Read a job's call without looking anything up; raise `ForeignJobError` for every other call."""
+    try:
+        function, _, (job,), options = _job_decoder.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise ForeignJobError(f"A job's data is not a run of ours: {error}.") from None
+    if function != JOB_FUNCTION or options:
+        raise ForeignJobError(f"A job names the function {function!r}; only {JOB_FUNCTION} is run.")
+    return job

@@ -1,0 +1,52 @@
+"""Find the bus that a command is meant for: environment, else the `fpbus up` of this project, else this machine."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Generator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fpbus.control import Control
+    from fpbus.lifecycle import Settings
+
+
+@contextlib.contextmanager
+def connected(project: str | None = None) -> "Generator[Control]":
+    """Connect to the bus, and say goodbye at the end of the command."""
+    from fpbus.control import Control
+
+    settings = client_settings(project)
+    _quieten(settings)
+    with Control.connect(settings) as control:
+        yield control
+
+
+def client_settings(project: str | None) -> "Settings":
+    """Return the settings, with the broker of a running `fpbus up` where none is set."""
+    from fpbus.lifecycle import Settings
+
+    settings = Settings.load(project=project)
+    return settings if settings.mqtt_url else replace(settings, mqtt_url=_url_of_up(settings))
+
+
+def _url_of_up(settings: "Settings") -> str | None:
+    from fpbus.project import ProjectError, find_project
+    from fpbus.supervisor import running
+
+    try:
+        up = running(find_project(settings.project_dir))
+    except ProjectError:  # a command may be typed anywhere
+        return None
+    return up.mqtt_url if up else None
+
+
+def _quieten(settings: "Settings") -> None:
+    """Log nothing unless asked to: what matters to the person at the terminal is said in the errors."""
+    from fpbus.lifecycle import configure_logs
+
+    if os.environ.get("FPBUS_LOG_LEVEL"):
+        configure_logs(settings.log_level, settings.log_format)
+    else:
+        logging.disable(logging.CRITICAL)

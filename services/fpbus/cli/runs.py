@@ -1,0 +1,129 @@
+"""`fpbus runs`: the history of runs."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .connecting import connected
+from .group import Commands
+from .inputs import read_moment
+from .options import FormatOption, PipelineOption, ProjectOption, RunArgument, StateName
+from .output import Columns, show_data, show_list, tell, write
+from .words import duration, moment, sentence_of, show_outputs
+
+if TYPE_CHECKING:
+    from fpbus.schemas import RunRecord
+
+runs = typer.Typer(cls=Commands, no_args_is_help=True, help="Look at past and present runs.")
+
+_RUNS: Columns = {
+    "RUN": lambda run: run.run_id,
+    "PIPELINE": lambda run: run.pipeline,
+    "STATE": lambda run: str(run.state),
+    "ATTEMPT": lambda run: str(run.attempt),
+    "ACCEPTED": lambda run: moment(run.accepted_at),
+    "DURATION": lambda run: duration(run.duration_s),
+    "KEY": lambda run: run.key or "",
+}
+
+_STATS: Columns = {
+    "PIPELINE": lambda stats: stats.pipeline,
+    "RUNS": lambda stats: str(stats.runs),
+    "SUCCEEDED": lambda stats: str(stats.states.get("succeeded", 0)),
+    "FAILED": lambda stats: str(stats.states.get("failed", 0)),
+    "CANCELLED": lambda stats: str(stats.states.get("cancelled", 0)),
+    "DEAD": lambda stats: str(stats.states.get("dead", 0)),
+    "MEAN": lambda stats: duration(stats.mean_duration_s),
+    "LAST ENDED": lambda stats: moment(stats.last_finished_at),
+}
+
+
+@runs.command("list")
+def list_(  # noqa: PLR0917 (Typer makes options of them)
+    state: Annotated[StateName | None, typer.Option(help="Only runs in this state.")] = None,
+    pipeline: PipelineOption = None,
+    key: Annotated[str | None, typer.Option(metavar="TEXT", help="Only runs with this key.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Accepted then or later: ISO 8601 (UTC), or 2h ago.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Accepted before that.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 50,
+    style: FormatOption = "table",
+    project: ProjectOption = None,
+) -> None:
+    """List runs, newest first."""
+    from fpbus.schemas import ListRuns, RunState
+
+    wanted = ListRuns(
+        state=RunState(state) if state else None,
+        pipeline=pipeline,
+        key=key,
+        since=_utc("--since", since),
+        until=_utc("--until", until),
+        limit=limit,
+    )
+    with connected(project) as control:
+        show_list(control.list_runs(wanted), _RUNS, style, "No runs.")
+
+
+@runs.command()
+def show(run: RunArgument, style: FormatOption = "table", project: ProjectOption = None) -> None:
+    """Show one run, with its outputs or its error."""
+    with connected(project) as control:
+        record = control.show_run(run)
+    if style == "table":
+        _show_record(record)
+    else:
+        show_data(record, style)
+
+
+@runs.command()
+def cancel(run: RunArgument, style: FormatOption = "table", project: ProjectOption = None) -> None:
+    """Cancel a run that waits, or stop one that is running."""
+    with connected(project) as control:
+        cancelled = control.cancel(run)
+    if style != "table":
+        show_data(cancelled, style)
+    elif cancelled.cancelling:
+        tell(f"Run {run} was {cancelled.state} and is being cancelled.")
+    else:
+        tell(f"Run {run} is {cancelled.state} already; nothing was changed.")
+
+
+@runs.command()
+def stats(pipeline: PipelineOption = None, style: FormatOption = "table", project: ProjectOption = None) -> None:
+    """Count runs by pipeline and state."""
+    with connected(project) as control:
+        show_list(control.stats(pipeline), _STATS, style, "No runs.")
+
+
+def _show_record(record: "RunRecord") -> None:
+    import msgspec
+
+    from fpbus.schemas import Output, RunError
+
+    facts = {
+        "run": record.run_id,
+        "pipeline": record.pipeline,
+        "state": str(record.state),
+        "attempt": str(record.attempt),
+        "accepted": moment(record.accepted_at),
+        "started": moment(record.started_at),
+        "finished": moment(record.finished_at),
+        "duration": duration(record.duration_s),
+        "runner": record.runner or "",
+        "key": record.key or "",
+        "error": sentence_of(msgspec.convert(record.error, RunError)) if record.error else "",
+    }
+    for name, value in facts.items():
+        if value:
+            write(f"{name:<9} {value}")
+    if record.outputs:
+        write("")
+        show_outputs(msgspec.convert(record.outputs, dict[str, Output]))
+
+
+def _utc(option: str, text: str | None) -> datetime | None:
+    at = read_moment(text, option, datetime.now(UTC), past=True)
+    return at.replace(tzinfo=UTC) if at is not None and at.tzinfo is None else at

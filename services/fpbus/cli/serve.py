@@ -1,0 +1,65 @@
+"""`fpbus serve`: one service in this process."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import ProjectOption, RoleName
+
+if TYPE_CHECKING:
+    from fpbus.lifecycle import Settings
+
+
+def serve(  # noqa: PLR0917 (Typer makes options of them)
+    role: Annotated[RoleName, typer.Argument(metavar="ROLE", help="dispatcher, runner, recorder or scheduler.")],
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="A project's folder, or its conf/project.yml.")
+    ] = None,
+    instance: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name among its like.  [default: this host]")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Runner: how many runs at a time.")] = None,
+    schedule: Annotated[
+        bool, typer.Option("--schedule", help="Scheduler: activate the schedules of the project.")
+    ] = False,
+    project: ProjectOption = None,
+) -> None:
+    """Run one service until SIGTERM or Ctrl-C. Prints a line `ready` when it works."""
+    from fpbus.lifecycle import Settings, configure_logs
+
+    if workers is not None and role != "runner":
+        raise typer.BadParameter("only the runner has workers.", param_hint="--workers")
+    if schedule and role != "scheduler":
+        raise typer.BadParameter("only the scheduler has schedules.", param_hint="--schedule")
+    settings = Settings.load(project=_folder_of(config) if config else project, instance=instance)
+    configure_logs(settings.log_level, settings.log_format)
+    _serve(role, settings, workers, schedule=schedule)
+
+
+def _serve(role: RoleName, settings: "Settings", workers: int | None, *, schedule: bool) -> None:
+    """Import one service only: each has an engine of its own that takes time and memory."""
+    if role == "dispatcher":
+        from fpbus.dispatcher import serve as serve_dispatcher
+
+        serve_dispatcher(settings)
+    elif role == "runner":
+        from fpbus.runner import serve as serve_runner
+
+        serve_runner(settings, workers)
+    elif role == "recorder":
+        from fpbus.recorder import serve as serve_recorder
+
+        serve_recorder(settings)
+    else:
+        from fpbus.scheduler import serve as serve_scheduler
+
+        serve_scheduler(settings, activate=schedule)
+
+
+def _folder_of(config: Path) -> str:
+    if config.is_dir():
+        return str(config)
+    if config.name == "project.yml" and config.parent.name == "conf":
+        return str(config.absolute().parent.parent)
+    raise typer.BadParameter(f"{config} is neither a project's folder nor a conf/project.yml.", param_hint="--config")

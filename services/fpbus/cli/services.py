@@ -1,0 +1,84 @@
+"""`fpbus ps` and `fpbus health`: what is there, and is it well."""
+
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+
+from .connecting import connected
+from .options import FormatOption, ProjectOption, RoleName
+from .output import Columns, show_data, show_list, tell
+from .words import moment
+
+if TYPE_CHECKING:
+    from fpbus.schemas import ServiceStatus
+
+UNHEALTHY = 5
+
+_SERVICES: Columns = {
+    "ROLE": lambda status: status.role,
+    "INSTANCE": lambda status: status.instance,
+    "STATE": lambda status: status.state if status.active or not status.online else f"{status.state}, standby",
+    "PID": lambda status: str(status.pid),
+    "SINCE": lambda status: moment(status.since),
+    "VERSION": lambda status: status.version,
+    "REASON": lambda status: status.reason or "",
+}
+
+_WORKERS: Columns = {
+    "WORKER": lambda worker: worker.name,
+    "STATE": lambda worker: worker.state,
+    "QUEUES": lambda worker: ",".join(worker.queues),
+    "PID": lambda worker: str(worker.pid),
+    "RUNS": lambda worker: str(worker.runs),
+    "NOW": lambda worker: f"{worker.pipeline} {worker.run_id}" if worker.run_id else "",
+}
+
+_HEALTH: Columns = {
+    "ROLE": lambda role: role["role"],
+    "HEALTHY": lambda role: "yes" if role["healthy"] else "no",
+    "INSTANCES": lambda role: ", ".join(f"{one['instance']} ({one['state']})" for one in role["instances"]),
+}
+
+
+def ps(style: FormatOption = "table", project: ProjectOption = None) -> None:
+    """Show the services and the workers of the bus."""
+    with connected(project) as control:
+        services, workers = control.services(), control.workers()
+    if style != "table":
+        show_data({"services": services, "workers": workers}, style)
+        return
+    show_list(services, _SERVICES, style, "No service was ever seen on this bus.")
+    if workers:
+        typer.echo()
+        show_list(workers, _WORKERS, style, "")
+
+
+def health(
+    role: Annotated[RoleName | None, typer.Argument(metavar="ROLE", help="Only this service.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    style: FormatOption = "table",
+    project: ProjectOption = None,
+) -> None:
+    """Tell whether the services are ready.
+
+    The exit code is 0 when they are, and 5 when one is not.
+    """
+    roles = [role] if role else list(get_args(RoleName))
+    with connected(project) as control:
+        statuses = control.services()
+    report = [_health_of(name, statuses) for name in roles]
+    show_list(report, _HEALTH, "json" if json else style, "")
+    unwell = [str(one["role"]) for one in report if not one["healthy"]]
+    if unwell:
+        tell(f"Not ready: {', '.join(unwell)}.")
+        raise typer.Exit(UNHEALTHY)
+
+
+def _health_of(role: str, statuses: "list[ServiceStatus]") -> dict[str, object]:
+    """One instance that is ready and active is enough; a standby alone does no work."""
+    ours = [status for status in statuses if status.role == role]
+    return {
+        "role": role,
+        "healthy": any(status.online and status.active and status.state == "ready" for status in ours),
+        "instances": [{"instance": one.instance, "state": one.state, "active": one.active} for one in ours],
+    }

@@ -1,0 +1,228 @@
+"""The Python face of the bus. Each question is one typed call; nothing here opens Redis or the history."""
+
+import contextlib
+import secrets
+import time
+from collections.abc import Generator, Iterator
+from typing import Any, Final, Self, TypeVar
+
+import msgspec
+
+from fpbus.bus import BrokerAddress, Bus, CallError, NoAnswerError, open_bus
+from fpbus.lifecycle import Settings
+from fpbus.schemas import (
+    Cancel,
+    Cancelled,
+    ListRuns,
+    PipelineStats,
+    Queues,
+    Role,
+    RunRecord,
+    RunRequest,
+    RunResult,
+    RunStatus,
+    ServiceStatus,
+    ShowRun,
+    Stats,
+    Submit,
+    Submitted,
+    WorkerInfo,
+    is_pipeline_name,
+)
+
+from .errors import NotConnectedError, NotFoundError, RejectedError, explain
+from .history import result_of
+from .roster import Roster, last_seen, utc_now
+from .watching import RunEvent, Watch, Watches, follow
+
+DEFAULT_URL: Final = "mqtt://127.0.0.1:1883"
+
+#: A call that a broker lost on its way is asked again after this long.
+_ASK_AGAIN_S: Final = 2.0
+#: How long a run may be known to the dispatcher before the recorder has committed it.
+_SETTLE_S: Final = 1.0
+#: How long a look at the history may keep the events of a run waiting.
+_GLANCE_S: Final = 1.0
+
+T = TypeVar("T")
+
+
+class Control:
+    """Asks the services of one bus, over a connection that is already started.
+
+    `timeout_s` is the deadline of each question. A service that does not answer is a `NoAnswerError` that
+    tells when it was last seen; one that refuses is a `RejectedError` or a `NotFoundError`.
+    """
+
+    def __init__(self, bus: Bus, timeout_s: float = 5.0) -> None:
+        self._bus = bus
+        self._timeout_s = timeout_s
+        self._roster = Roster(bus)
+        self._watches = Watches(bus)
+
+    @classmethod
+    @contextlib.contextmanager
+    def connect(cls, settings: Settings, timeout_s: float = 5.0) -> Generator[Self]:
+        """Connect to the broker that `settings` name, and say goodbye at the end.
+
+        Raises `NotConnectedError` when the broker does not let us in within `timeout_s`.
+        """
+        url = settings.mqtt_url or DEFAULT_URL
+        bus = open_bus(url, f"fpbus-cli-{secrets.token_hex(6)}", root=settings.root)
+        bus.start()
+        try:
+            if not bus.wait_connected(timeout_s):
+                raise NotConnectedError(str(BrokerAddress.parse(url)), timeout_s, bus.trouble)
+            yield cls(bus, timeout_s)
+        finally:
+            bus.stop()
+
+    # Runs.
+
+    def submit(self, pipeline: str, request: RunRequest | None = None) -> RunStatus:
+        """Ask for a run and return what the dispatcher said: accepted, maybe with `duplicate`.
+
+        Asks again until the deadline, always with one run id, so that no second run can come of it.
+        """
+        request = request or RunRequest()
+        if request.run_id is not None:
+            return self._submit(pipeline, request)
+        status = self._submit(pipeline, msgspec.structs.replace(request, run_id=new_run_id()))
+        return _as_new(status)
+
+    def run(
+        self, pipeline: str, request: RunRequest | None = None, timeout_s: float | None = None
+    ) -> Iterator[RunEvent]:
+        """Ask for a run and yield what happens to it: its acceptance first, its result last.
+
+        Raises `WaitTimedOutError` when it has not ended after `timeout_s`.
+        """
+        request = request or RunRequest()
+        run_id = request.run_id or new_run_id()
+        with self.watch(run_id=run_id) as watch:  # before the request, so that nothing is missed
+            status = self._submit(pipeline, msgspec.structs.replace(request, run_id=run_id))
+            status = status if request.run_id else _as_new(status)
+            yield status
+            result = self._ended(run_id) if status.duplicate else None
+            yield from [result] if result else follow(watch, run_id, timeout_s, lambda: self._ended(run_id))
+
+    def watch(self, run_id: str | None = None, pipeline: str | None = None) -> Watch:
+        """Hear from now on what is said about one run, about a pipeline's runs, or about all."""
+        return self._watches.open(run_id, pipeline)
+
+    def follow(self, run_id: str, timeout_s: float | None = None) -> Iterator[RunEvent]:
+        """Yield what happens to a run from now on, its result last; of one that has ended only the result.
+
+        Raises `NotFoundError` for a run that the history does not know.
+        """
+        with self.watch(run_id=run_id) as watch:
+            record = self._settled(run_id)
+            result = result_of(record) if record else None
+            yield from [result] if result else follow(watch, run_id, timeout_s, lambda: self._ended(run_id))
+
+    def wait(self, run_id: str, timeout_s: float | None = None) -> RunResult:
+        """Return the result of a run, when it is there."""
+        *_, result = self.follow(run_id, timeout_s)
+        assert isinstance(result, RunResult)
+        return result
+
+    def cancel(self, run_id: str) -> Cancelled:
+        """End a run that has not ended. A repeat, or one that comes too late, changes nothing and says so."""
+        return self._call(Role.DISPATCHER, "cancel", Cancel(run_id=run_id), Cancelled)
+
+    # History.
+
+    def list_runs(self, wanted: ListRuns | None = None) -> list[RunRecord]:
+        """Return runs, newest first."""
+        return self._call(Role.RECORDER, "list_runs", wanted or ListRuns(), list[RunRecord])
+
+    def show_run(self, run_id: str) -> RunRecord:
+        return self._call(Role.RECORDER, "show_run", ShowRun(run_id=run_id), RunRecord)
+
+    def stats(self, pipeline: str | None = None) -> list[PipelineStats]:
+        return self._call(Role.RECORDER, "stats", Stats(pipeline=pipeline), list[PipelineStats])
+
+    # Services.
+
+    def services(self) -> list[ServiceStatus]:
+        """Return the last word of every service that was seen on this bus; takes a moment."""
+        return self._roster.read()
+
+    def workers(self) -> list[WorkerInfo]:
+        """Return the workers of all runners that are online and answer in time, by name."""
+        runners = {status.instance for status in self.services() if status.role == Role.RUNNER and status.online}
+        workers: list[WorkerInfo] = []
+        replies = self._bus.gather(Role.RUNNER, "list_workers", timeout_s=self._timeout_s) if runners else ()
+        for reply in replies:
+            workers += msgspec.convert(reply.result or [], list[WorkerInfo])
+            runners.discard(reply.instance)
+            if not runners:
+                break
+        return sorted(workers, key=lambda worker: worker.name)
+
+    def queues(self) -> Queues:
+        return self._call(Role.DISPATCHER, "queues", None, Queues)
+
+    # How it asks.
+
+    def _call(self, service: str, verb: str, arguments: msgspec.Struct | None, kind: type[T]) -> T:
+        try:
+            return msgspec.convert(self._ask(service, verb, arguments, self._timeout_s), kind)
+        except NoAnswerError:
+            raise NoAnswerError(service, self._timeout_s, self._last_seen(service)) from None
+
+    def _ask(self, service: str, verb: str, arguments: msgspec.Struct | None, timeout_s: float) -> Any:
+        try:
+            return self._bus.call(service, verb, arguments, timeout_s)
+        except CallError as error:
+            raise explain(error) from None
+
+    def _submit(self, pipeline: str, request: RunRequest) -> RunStatus:
+        """Ask until the deadline; `request` has a run id."""
+        if not is_pipeline_name(pipeline):
+            raise RejectedError(
+                f"{pipeline[:80]!r} cannot name a pipeline.",
+                "A name has up to 64 of a-z, 0-9, '_', '-' and '.', the first a letter, a digit or '_'.",
+            )
+        submit = Submit(pipeline=pipeline, request=request)
+        deadline = time.monotonic() + self._timeout_s
+        while (left := deadline - time.monotonic()) > 0:
+            with contextlib.suppress(NoAnswerError):
+                answer = self._ask(Role.DISPATCHER, "submit", submit, min(left, _ASK_AGAIN_S))
+                return msgspec.convert(answer, Submitted).status
+        seen = self._last_seen(Role.DISPATCHER)
+        hint = f"{seen} To ask again without a second run, use the run id {request.run_id}."
+        raise NoAnswerError(Role.DISPATCHER, self._timeout_s, hint)
+
+    def _last_seen(self, service: str) -> str:
+        return last_seen(self.services(), service, utc_now())
+
+    def _settled(self, run_id: str) -> RunRecord | None:
+        """Return the record of a run that the recorder may only be about to commit; None without a recorder."""
+        deadline = time.monotonic() + _SETTLE_S
+        while True:
+            try:
+                return self.show_run(run_id)
+            except NoAnswerError:
+                return None
+            except NotFoundError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_SETTLE_S / 10)
+
+    def _ended(self, run_id: str) -> RunResult | None:
+        """Return the result that the history has; None when it has none, or does not answer soon."""
+        with contextlib.suppress(NoAnswerError, NotFoundError):
+            record = self._ask(Role.RECORDER, "show_run", ShowRun(run_id=run_id), _GLANCE_S)
+            return result_of(msgspec.convert(record, RunRecord))
+        return None
+
+
+def _as_new(status: RunStatus) -> RunStatus:
+    """An id of our own cannot have been there before: an answer was lost on its way, and we asked again."""
+    return msgspec.structs.replace(status, duplicate=False, run_state=None)
+
+
+def new_run_id() -> str:
+    """Return an id that no other run has."""
+    return secrets.token_hex(10)

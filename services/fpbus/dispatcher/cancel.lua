@@ -1,0 +1,14 @@
+-- Cancel a run that waits, or mark one that runs, for its worker to stop.
+-- ARGV: token, run id, queue, result, ended_at, keep in s, window in s
+-- returns 'FENCED', 'cancelled', 'marked', or the terminal state that it has already
+local token, id, queue, result = unpack(ARGV, 1, 4)
+if redis.call('GET', 'fpbus:dispatcher') ~= token then return 'FENCED' end
+if not redis.call('ZSCORE', 'fpbus:open', id) then return redis.call('HGET', 'fpbus:run:' .. id, 's') end
+local waited = redis.call('LREM', 'rq:queue:' .. queue, 1, id) + redis.call('ZREM', 'rq:scheduled:' .. queue, id)
+if waited == 0 then
+  redis.call('HSET', 'rq:job:' .. id, 'cancel', '1')
+  return 'marked'
+end
+end_run({id = id, queue = queue, registry = 'canceled', state = 'cancelled', result = result, ended_at = ARGV[5],
+         keep_s = tonumber(ARGV[6]), window_s = tonumber(ARGV[7])})
+return 'cancelled'

@@ -1,0 +1,61 @@
+"""The project's pipelines as the dispatcher knows them: read again when a file changed, the last good ones kept."""
+
+import time
+from pathlib import Path
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from fpbus.project import ProjectError, load_pipelines, load_project, stamp
+from fpbus.schemas import LimitsConfig
+
+from .handlers import Rules
+
+_LOOK_EVERY_S: Final = 1.0
+_LOOK_AT_MOST_EVERY_S: Final = 0.2
+
+
+class Catalog:
+    """Holds the rules in force. `trouble` is the sentence about the files that could not be used."""
+
+    def __init__(self, folder: Path, root: str) -> None:
+        self._folder = folder
+        self._root = f"{root.strip('/')}/" if root.strip("/") else ""
+        self._looked_at = time.monotonic()
+        self._stamp = stamp(folder)
+        self.trouble: str | None = None
+        self.rules = self._load()
+
+    def look(self, *, now: bool = False) -> Rules:
+        """Read the files again if one has changed; at most every second, or a few times a second when asked `now`."""
+        elapsed = time.monotonic() - self._looked_at
+        if elapsed > (_LOOK_AT_MOST_EVERY_S if now else _LOOK_EVERY_S):
+            self._looked_at = time.monotonic()
+            self._reload_if_changed()
+        return self.rules
+
+    def _reload_if_changed(self) -> None:
+        current = stamp(self._folder)
+        if current == self._stamp:
+            return
+        self._stamp = current
+        try:
+            self.rules = self._load()
+            self.trouble = None
+        except ProjectError as error:
+            self.trouble = str(error)
+
+    def _load(self) -> Rules:
+        project = load_project(self._folder)
+        return Rules(
+            pipelines=load_pipelines(self._folder),
+            limits=project.limits or LimitsConfig(),
+            timezone=_zone(project.timezone),
+            root=self._root,
+        )
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        raise ProjectError(f"conf/project.yml: `timezone` is {name!r}, which is no IANA time zone.") from None

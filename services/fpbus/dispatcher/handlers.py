@@ -1,0 +1,212 @@
+"""What becomes of a message: values in, a decision out. No clock, no randomness, no network."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from fpbus.bus import Delivery
+from fpbus.schemas import (
+    OVERRIDES,
+    FailureCode,
+    LimitsConfig,
+    PipelineConfig,
+    Priority,
+    Rejection,
+    RejectionCode,
+    RunConfig,
+    RunError,
+    RunRequest,
+    RunResult,
+    RunState,
+    TooDeepError,
+    UnknownFieldError,
+    WireError,
+    decode,
+    is_pipeline_name,
+    topics,
+)
+from fpbus.schemas.queue import RunJob
+
+_HEAD_BYTES: Final = 120
+_TOPIC_CHARS: Final = 200
+_canonical: Final = msgspec.msgpack.Encoder(order="deterministic")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the dispatcher knows of the project when it decides."""
+
+    pipelines: Mapping[str, PipelineConfig]
+    limits: LimitsConfig
+    timezone: ZoneInfo
+    root: str = ""
+
+
+@dataclass(frozen=True)
+class Admission:
+    """A message that becomes a run, or is one again. `minted`: the id is ours, the publisher gave none."""
+
+    job: RunJob
+    digest: bytes
+    minted: bool
+
+
+class RefusedError(Exception):
+    """A message does not become a run; the code and the sentence go back to its publisher."""
+
+    def __init__(self, code: RejectionCode, message: str, field: str | None = None, run_id: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.field = field
+        self.run_id = run_id
+
+
+def pipeline_of(topic: str, rules: Rules) -> str:
+    """Return the pipeline that a run topic names, or raise `RefusedError`."""
+    name = topics.pipeline_of_run_topic(topic) or ""
+    if not is_pipeline_name(name):
+        raise RefusedError(
+            RejectionCode.ILLEGAL_NAME,
+            f"{name[:64]!r} cannot name a pipeline: up to 64 of a-z, 0-9, '_', '-' and '.'.",
+        )
+    if name not in rules.pipelines:
+        raise RefusedError(RejectionCode.UNKNOWN_PIPELINE, f"There is no pipeline {name!r} in this project.")
+    return name
+
+
+def read_request(delivery: Delivery, rules: Rules) -> RunRequest:
+    """Decode a message from a run topic; an empty one asks for a run with defaults."""
+    if delivery.retain:
+        raise RefusedError(
+            RejectionCode.RETAINED,
+            "A retained message on a run topic would start a run at every reconnect. Publish it without the retain "
+            "flag, and clear this one with an empty retained message.",
+        )
+    if len(delivery.payload) > rules.limits.payload_bytes:
+        raise RefusedError(
+            RejectionCode.TOO_LARGE,
+            f"The message has {len(delivery.payload)} bytes; {rules.limits.payload_bytes} are allowed.",
+        )
+    try:
+        return decode(delivery.payload or b"{}", RunRequest, delivery.content_type, rules.limits.nesting)
+    except UnknownFieldError as error:
+        raise RefusedError(RejectionCode.UNKNOWN_FIELD, str(error), error.field) from None
+    except TooDeepError as error:
+        raise RefusedError(RejectionCode.TOO_DEEP, str(error), error.field) from None
+    except WireError as error:
+        raise RefusedError(RejectionCode.INVALID_PAYLOAD, str(error), error.field) from None
+
+
+def check_overrides(request: RunRequest, pipeline: PipelineConfig) -> None:
+    """Refuse what changes how a pipeline runs, unless its own configuration allows it."""
+    for name in OVERRIDES:
+        if getattr(request, name) is not None and name not in (pipeline.allow_overrides or ()):
+            raise RefusedError(
+                RejectionCode.NOT_ALLOWED,
+                f"A message may not set '{name}' here; the pipeline's `allow_overrides` does not list it.",
+                f"$.{name}",
+                request.run_id,
+            )
+
+
+def admit(  # noqa: PLR0917 (all of them decide)
+    name: str, request: RunRequest, rules: Rules, now: datetime, mint: Callable[[], str], delivery: Delivery | None
+) -> Admission:
+    """Make a job of a request that may run; raise `RefusedError` for one that has no chance."""
+    request = _with_zones(request, rules.timezone)
+    reply_to = request.reply_to or (delivery.response_topic if delivery else None)
+    if reply_to is not None and topics.is_reserved(reply_to.removeprefix(rules.root)):
+        raise RefusedError(
+            RejectionCode.NOT_ALLOWED, f"Answers cannot go to {reply_to!r}.", "$.reply_to", request.run_id
+        )
+    if request.expires_at is not None and request.expires_at <= now:
+        raise RefusedError(
+            RejectionCode.EXPIRED, f"The request expired at {request.expires_at}.", "$.expires_at", request.run_id
+        )
+    run = rules.pipelines[name].run or RunConfig()
+    job = RunJob(
+        run_id=request.run_id or mint(),
+        pipeline=name,
+        request=msgspec.structs.replace(request, reply_to=reply_to),
+        accepted_at=now,
+        timeout_s=request.timeout_s or run.timeout_s or rules.limits.job_timeout_s,
+        dedup_window_s=rules.limits.dedup_window_s,
+        lost_attempts=rules.limits.lost_attempts,
+        queue=str(request.priority or run.priority or Priority.DEFAULT),
+        not_before=request.not_before if request.not_before and request.not_before > now else None,
+        traceparent=request.traceparent or (delivery.user.get("traceparent") if delivery else None),
+        correlation=delivery.correlation if delivery else None,
+    )
+    return Admission(job, digest_of(name, request), minted=request.run_id is None)
+
+
+def digest_of(pipeline: str, request: RunRequest) -> bytes:
+    """Digest what a publisher asked for. How it was encoded and traced does not matter: a repeat may differ there."""
+    asked = msgspec.structs.replace(request, run_id=None, traceparent=None, tracestate=None)
+    return blake2b(_canonical.encode((pipeline, asked)), digest_size=16).digest()
+
+
+def rejection_of(delivery: Delivery, refused: RefusedError, now: datetime) -> Rejection:
+    """Tell a publisher what was wrong with its message, and which one it was."""
+    name = topics.pipeline_of_run_topic(delivery.topic) or ""
+    named = refused.code not in {RejectionCode.ILLEGAL_NAME, RejectionCode.UNKNOWN_PIPELINE}
+    correlation = delivery.correlation
+    return Rejection(
+        code=refused.code,
+        message=str(refused),
+        at=now,
+        topic=delivery.topic[:_TOPIC_CHARS],
+        size=len(delivery.payload),
+        digest=blake2b(delivery.payload, digest_size=16).hexdigest(),
+        head=delivery.payload[:_HEAD_BYTES].decode("utf-8", "replace"),
+        field=refused.field,
+        pipeline=name if named else None,
+        run_id=refused.run_id,
+        reply_id=correlation.decode("utf-8", "replace") if correlation else None,
+    )
+
+
+def rejection_topic(rejection: Rejection) -> str:
+    return topics.rejected(rejection.pipeline) if rejection.pipeline else topics.REJECTED
+
+
+def lost_result(job: RunJob, attempt: int, lost_before: int, now: datetime) -> RunResult | None:
+    """Decide about an attempt whose worker went silent: None has it run again, a result declares it dead."""
+    if lost_before + 1 < job.lost_attempts:
+        return None
+    message = f"The worker was lost {lost_before + 1} times while it ran this."
+    return _ended(job, attempt, RunState.DEAD, RunError(code=FailureCode.WORKER_LOST, message=message), now)
+
+
+def cancelled_result(job: RunJob, attempt: int, now: datetime) -> RunResult:
+    error = RunError(code=FailureCode.CANCELLED, message="Cancelled before it started.")
+    return _ended(job, attempt, RunState.CANCELLED, error, now)
+
+
+def _ended(job: RunJob, attempt: int, state: RunState, error: RunError, now: datetime) -> RunResult:
+    return RunResult(
+        run_id=job.run_id,
+        pipeline=job.pipeline,
+        state=state,
+        attempt=attempt,
+        accepted_at=job.accepted_at,
+        finished_at=now,
+        key=job.request.key,
+        error=error,
+        traceparent=job.traceparent,
+    )
+
+
+def _with_zones(request: RunRequest, zone: ZoneInfo) -> RunRequest:
+    """Read times without a zone as the project's."""
+    changes = {
+        name: time.replace(tzinfo=zone).astimezone(UTC)
+        for name in ("not_before", "expires_at")
+        if (time := getattr(request, name)) is not None and time.tzinfo is None
+    }
+    return msgspec.structs.replace(request, **changes) if changes else request

@@ -1,0 +1,237 @@
+"""The dispatcher's side of RQ's Redis: everything that writes is one script that checks the lease first.
+
+RQ's own `Job.create(...).to_dict()` gives the hash of a job; what differs from run to run is put into a copy,
+because making a Job costs more than all the rest of a submission. See `fpbus.schemas.queue` for the keys.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from rq.job import Job, JobStatus
+from rq.utils import utcformat
+
+from fpbus.schemas import QueueDepth, Queues, RunResult, RunState, encode
+from fpbus.schemas.queue import (
+    END_RUN,
+    JOB,
+    JOB_FUNCTION,
+    LEASES,
+    LEDGER,
+    OPEN,
+    OUTBOX,
+    OUTBOX_DUE,
+    QUEUE,
+    QUEUES,
+    SCHEDULED,
+    Execution,
+    RunJob,
+    Serializer,
+    job_data,
+    read_job_data,
+)
+
+LEASE_MS: Final = 3_000
+KEEP_UNRECORDED_S: Final = 24 * 3600
+KEEP_RECORDED_S: Final = 300
+REPUBLISH_AFTER_MS: Final = 5_000
+REMEMBERED_DELIVERIES: Final = 4096  # twice the receive window
+
+
+class FencedError(Exception):
+    """Another dispatcher holds the lease."""
+
+
+class Submission(NamedTuple):
+    """One run to be made; `packet_id` is set where the publisher gave no run id."""
+
+    job: RunJob
+    digest: bytes
+    packet_id: int | None = None
+    again: bool = False
+
+
+class Outcome(NamedTuple):
+    """What the ledger said: `new`, `same` or `conflict`, and where the run is."""
+
+    kind: str
+    run_id: str
+    state: RunState
+
+
+class Lost(NamedTuple):
+    """An execution whose lease has run out."""
+
+    execution: Execution
+    job: RunJob
+    lost_before: int
+
+
+class RunQueue:
+    """Where runs wait. All methods raise `redis.RedisError` when Redis does not do its part."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._token = token
+        # No hidden retries: the service decides when to try again, and says meanwhile that it is degraded.
+        # redis-py's hints unite the replies of all protocols and modes; ours are bytes.
+        self._redis: Any = Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=2.0, retry=_NO_RETRY)
+        self._lease = self._script("lease.lua")
+        self._submit = self._script("submit.lua")
+        self._promote = self._script("promote.lua")
+        self._settle = self._script("settle.lua", END_RUN)
+        self._cancel = self._script("cancel.lua", END_RUN)
+        self._forget = self._script("forget.lua")
+
+    @property
+    def token(self) -> str:
+        return self._token
+
+    def _script(self, name: str, prefix: str = "") -> Any:
+        return self._redis.register_script(prefix + Path(__file__).with_name(name).read_text(encoding="utf-8"))
+
+    def close(self) -> None:
+        self._redis.close()
+
+    def hold_lease(self, heir_of: str = "") -> bool:
+        """Take or keep the lease; `heir_of` is the token of a dispatcher that is known to be gone."""
+        return bool(self._lease(args=[self._token, LEASE_MS, heir_of]))
+
+    def release_lease(self) -> None:
+        if self._redis.get("fpbus:dispatcher") == self._token.encode():
+            self._redis.delete("fpbus:dispatcher")
+
+    def forget_deliveries(self) -> None:
+        """Begin a new session: its packet ids mean other messages."""
+        self._redis.delete("fpbus:deliveries", "fpbus:deliveries:order")
+
+    def submit(self, submissions: Sequence[Submission]) -> list[Outcome]:
+        """Make the runs that are not there yet, all in one script. Safe to repeat."""
+        arguments: list[Any] = [self._token, LEASE_MS, REMEMBERED_DELIVERIES, len(submissions)]
+        enqueued_at = utcformat(datetime.now(UTC))
+        for submission in submissions:
+            arguments += _arguments(submission, enqueued_at)
+        answers = self._submit(args=arguments)
+        _check(answers[:1] == [b"FENCED"])
+        return [Outcome(kind.decode(), run.decode(), RunState(state.decode())) for kind, run, state in answers]
+
+    def promote(self) -> int:
+        """Queue the delayed runs whose time has come; return how many."""
+        promoted = int(self._promote(args=[self._token, utcformat(datetime.now(UTC)), *QUEUES]))
+        _check(promoted < 0)
+        return promoted
+
+    def lapsed(self) -> list[Lost]:
+        """Return executions whose workers have gone silent, the longest first."""
+        seconds, micros = self._redis.time()
+        entries = self._redis.zrangebyscore(LEASES, "-inf", seconds * 1000 + micros // 1000, 0, 100)
+        found: list[Lost] = []
+        for entry in entries:
+            execution = Execution.parse(entry.decode())
+            data, lost = self._redis.hmget(JOB + execution.run_id, "data", "lost")
+            if data is None:
+                self._redis.zrem(LEASES, entry)
+            else:
+                found.append(Lost(execution, read_job_data(data), int(lost or 0)))
+        return found
+
+    def settle(self, lost: Lost, result: RunResult | None) -> str:
+        """Have a lost attempt run again, or end its run with `result`; return what became of it."""
+        answer = self._settle(
+            args=[
+                self._token,
+                str(lost.execution),
+                lost.job.run_id,
+                lost.job.queue,
+                encode(result) if result else b"",
+                *_ending(lost.job),
+            ]
+        ).decode()
+        _check(answer == "FENCED")
+        return str(answer)
+
+    def find(self, run_id: str) -> tuple[RunState, RunJob | None, int] | None:
+        """Return state, job and attempt of a run that the ledger knows; the job goes some time after the end."""
+        state = self._redis.hget(LEDGER + run_id, "s")
+        if state is None:
+            return None
+        data, attempt = self._redis.hmget(JOB + run_id, "data", "attempt")
+        return RunState(state.decode()), read_job_data(data) if data else None, int(attempt or 0)
+
+    def cancel(self, job: RunJob, result: RunResult) -> str:
+        """End a run that waits, or mark one that runs; return `cancelled`, `marked`, or its terminal state."""
+        answer = self._cancel(args=[self._token, job.run_id, job.queue, encode(result), *_ending(job)]).decode()
+        _check(answer == "FENCED")
+        return str(answer)
+
+    def unrecorded(self) -> list[bytes]:
+        """Return results that were published a while ago and have no receipt, and mark them as published now."""
+        seconds, micros = self._redis.time()
+        now = seconds * 1000 + micros // 1000
+        ids = self._redis.zrangebyscore(OUTBOX_DUE, "-inf", now - REPUBLISH_AFTER_MS, 0, 200)
+        if not ids:
+            return []
+        self._redis.zadd(OUTBOX_DUE, dict.fromkeys(ids, now), xx=True)
+        return [result for result in self._redis.hmget(OUTBOX, ids) if result is not None]
+
+    def forget(self, run_ids: Iterable[str]) -> None:
+        """Let go of results that the history has."""
+        self._forget(args=[KEEP_RECORDED_S, *run_ids])
+
+    def depths(self) -> Queues:
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for name in QUEUES:
+                pipeline.llen(QUEUE + name)
+                pipeline.zcard(SCHEDULED + name)
+            pipeline.zcard(LEASES).zcard(OPEN).zcard(OUTBOX_DUE)
+            counts: list[int] = pipeline.execute()
+        running, open_runs, unrecorded = counts[-3:]
+        pairs = zip(QUEUES, counts[0:-3:2], counts[1:-3:2], strict=True)
+        queues = [QueueDepth(name=name, queued=queued, delayed=delayed) for name, queued, delayed in pairs]
+        return Queues(queues=queues, running=running, open=open_runs, unrecorded=unrecorded)
+
+
+_NO_RETRY: Final = Retry(NoBackoff(), 0)
+
+
+def _check(fenced: bool) -> None:  # noqa: FBT001 (reads as a sentence where it stands)
+    if fenced:
+        raise FencedError
+
+
+def _ending(job: RunJob) -> list[Any]:
+    return [utcformat(datetime.now(UTC)), KEEP_UNRECORDED_S, int(job.dedup_window_s)]
+
+
+def _arguments(submission: Submission, enqueued_at: str) -> list[Any]:
+    job = submission.job
+    fields = job_hash(job, enqueued_at)
+    due = "" if job.not_before is None else int(job.not_before.timestamp() * 1000)
+    packet = "" if submission.packet_id is None else submission.packet_id
+    head = [job.run_id, submission.digest, job.pipeline, job.queue, due, packet, int(submission.again), 2 * len(fields)]
+    return head + [part for pair in fields.items() for part in pair]
+
+
+def job_hash(job: RunJob, enqueued_at: str) -> dict[str, Any]:
+    """Return the fields of RQ's job; `data` is not compressed, which RQ reads as well."""
+    status = JobStatus.QUEUED if job.not_before is None else JobStatus.SCHEDULED
+    return _template(job.queue, status) | {
+        "created_at": enqueued_at,
+        "enqueued_at": enqueued_at,
+        "data": Serializer.dumps(job_data(job)),
+        "description": f"{job.pipeline} {job.run_id}",
+        "timeout": int(job.timeout_s) or 1,
+    }
+
+
+@lru_cache(maxsize=64)
+def _template(queue: str, status: JobStatus) -> dict[str, Any]:
+    job = Job.create(JOB_FUNCTION, origin=queue, status=status, serializer=Serializer, connection=_UNUSED)
+    return {name: value for name, value in job.to_dict().items() if value is not None}
+
+
+_UNUSED: Final = Redis()  # a Job wants one to be made; it is never connected

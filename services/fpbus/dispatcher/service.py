@@ -1,0 +1,334 @@
+"""The dispatcher: whether a message becomes a run, and where it waits.
+
+One thread does everything that touches Redis. The active dispatcher holds a lease there, whose token every
+script checks, and the broker's durable session `fpbus-dispatcher`; a standby waits for both. Whoever loses the
+lease, or is taken over on the broker, drops what it has in hand, acknowledges nothing, and stops.
+
+    message -> decide -> one script: ledger + job -> `accepted` -> ack
+"""
+
+import difflib
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+
+import msgspec
+from redis import RedisError
+
+from fpbus.bus import Answerer, CallError, Delivery, Inbox, open_bus
+from fpbus.lifecycle import ServicePresence, Settings, Stop
+from fpbus.schemas import (
+    CallCode,
+    CallFailure,
+    Cancel,
+    Cancelled,
+    Queues,
+    Recorded,
+    Role,
+    RunResult,
+    RunState,
+    RunStatus,
+    ServiceStatus,
+    Submit,
+    Submitted,
+    WireError,
+    decode,
+    topics,
+)
+
+from .catalog import Catalog
+from .handlers import RefusedError, admit, cancelled_result, lost_result
+from .ingress import Ingress, mint_run_id, traced
+from .queue import FencedError, Lost, Outcome, RunQueue, Submission
+
+log = logging.getLogger(__name__)
+
+BATCH: Final = 256
+TICK_S: Final = 0.5
+BACKOFF_FIRST_S: Final = 0.05
+BACKOFF_MAX_S: Final = 2.0
+
+
+T = TypeVar("T")
+
+
+class _Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The arguments of a call that has none."""
+
+
+class _Stopped(Exception):  # noqa: N818 (a way out, not an error)
+    """The process is to end while work is in hand; what is not acknowledged will be delivered again."""
+
+
+class DispatcherService:
+    """One dispatcher process, active or standby."""
+
+    def __init__(
+        self, settings: Settings, queue: RunQueue, catalog: Catalog, presence: ServicePresence, stop: Stop
+    ) -> None:
+        self._settings = settings
+        self._queue = queue
+        self._catalog = catalog
+        self._presence = presence
+        self._stop = stop
+        self._inbox = Inbox()
+        self._rivals = Inbox()
+        self._gone_token = ""
+        self._ticked_at = 0.0
+        self._new_session = False
+        self._working = threading.Event()
+        self._thread = threading.Thread(target=self._guarded_run, name="dispatcher", daemon=True)
+        url = settings.need("mqtt_url")
+        self._presence_bus = open_bus(
+            url, f"fpbus-dispatcher-{settings.instance}", root=settings.root, presence=presence
+        )
+        presence.attach(self._presence_bus)
+        self._bus = open_bus(url, "fpbus-dispatcher", root=settings.root, durable=True)
+        self._ingress = Ingress(self._bus, catalog, self._submit_held)
+        self._calls = Answerer(
+            self._bus,
+            Role.DISPATCHER,
+            settings.instance,
+            {
+                "submit": (Submit, self._answer_submit),
+                "cancel": (Cancel, self._answer_cancel),
+                "queues": (_Nothing, self._answer_queues),
+            },
+        )
+
+    def start(self) -> None:
+        """Return when this dispatcher is active, or stands by."""
+        self._presence_bus.subscribe(self._rivals, topics.presence(Role.DISPATCHER, "+"))
+        self._presence_bus.start()
+        self._thread.start()
+        while not self._stop.requested and not self._working.wait(0.1):
+            pass
+
+    def stop(self) -> None:
+        """Finish what is in hand, then give up lease and session."""
+        self._stop.request()
+        self._inbox.wake()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._bus.stop()
+        if self._stop.reason is None:
+            self._try_to_release()
+        self._queue.close()
+        self._presence.become("gone", active=False)
+        self._presence_bus.stop()
+
+    def _try_to_release(self) -> None:
+        try:
+            self._queue.release_lease()
+        except RedisError as error:
+            log.info("left the lease to run out", extra={"reason": str(error)})
+
+    # The one thread.
+
+    def _guarded_run(self) -> None:
+        try:
+            self._stand_by()
+            if not self._stop.requested:
+                self._go_active()
+                self._serve()
+        except _Stopped:
+            pass
+        except FencedError:
+            self._stop.request("another dispatcher holds the lease now")
+        except Exception:
+            log.exception("the dispatcher stumbled")
+            self._stop.request("an error of its own; see the log")
+
+    def _stand_by(self) -> None:
+        """Return when the lease is ours."""
+        announced = False
+        while not self._stop.requested:
+            if self._held(lambda: self._queue.hold_lease(self._gone_token)):
+                return
+            if not announced:
+                announced = True
+                log.info("another dispatcher is active; standing by")
+                self._presence.become("ready", active=False)
+                self._working.set()
+            self._watch_rivals()
+
+    def _watch_rivals(self) -> None:
+        """Wait for the end of the active dispatcher: its will names the lease that can be inherited."""
+        for delivery in self._rivals.take(16, TICK_S):
+            self._presence_bus.ack(delivery)
+            try:
+                status = decode(delivery.payload, ServiceStatus)
+            except WireError:
+                continue
+            if not status.online and status.lease:
+                self._gone_token = status.lease
+
+    def _go_active(self) -> None:
+        self._presence.become("init", active=True)
+        self._bus.on_taken_over(self._stop.request)
+        self._bus.on_session(self._on_session)
+        self._bus.subscribe(
+            self._inbox, topics.RUN, *topics.DEEPER_RUNS, topics.RECORDED, topics.calls_to(Role.DISPATCHER)
+        )
+        self._bus.start()
+        while not self._bus.wait_connected(0.5):
+            if self._stop.requested:
+                raise _Stopped
+            self._held(self._queue.hold_lease)
+        self._presence.become("ready", active=True)
+        self._working.set()
+
+    def _on_session(self, session_present: bool) -> None:  # noqa: FBT001 (the hook's own shape)
+        if not session_present:
+            self._new_session = True
+
+    def _serve(self) -> None:
+        while not self._stop.requested:
+            batch = self._inbox.take(BATCH, TICK_S)
+            if batch:
+                self._handle(batch)
+            if time.monotonic() - self._ticked_at >= TICK_S:
+                self._ticked_at = time.monotonic()
+                self._held(self._tick)
+
+    def _handle(self, batch: Sequence[Delivery]) -> None:
+        runs: list[Delivery] = []
+        for delivery in batch:
+            if delivery.topic == topics.RECORDED:
+                self._forget(delivery)
+            elif delivery.topic.startswith("fpbus/call/"):
+                self._calls.answer(delivery)
+            elif topics.pipeline_of_run_topic(delivery.topic) is not None:
+                runs.append(delivery)
+        if runs:
+            self._ingress.handle(runs)
+        for delivery in batch:
+            self._bus.ack(delivery)
+
+    def _submit_held(self, submissions: Sequence[Submission]) -> list[Outcome]:
+        if self._new_session:
+            self._new_session = False
+            self._held(self._queue.forget_deliveries)
+        return self._held(lambda: self._queue.submit(submissions))
+
+    def _forget(self, delivery: Delivery) -> None:
+        try:
+            recorded = decode(delivery.payload, Recorded)
+        except WireError as error:
+            log.warning("skipped a receipt", extra={"reason": str(error)})
+            return
+        self._held(lambda: self._queue.forget(receipt.run_id for receipt in recorded.receipts))
+
+    def _held(self, act: Callable[[], T]) -> T:
+        """Do something in Redis; while Redis is away hold what is in hand and try again, degraded."""
+        delay = BACKOFF_FIRST_S
+        while True:
+            try:
+                result = act()
+            except FencedError:
+                if not self._held(self._queue.hold_lease):
+                    raise
+                continue  # it had run out while Redis was away, and nobody took it
+            except RedisError as error:
+                self._presence.become("degraded", f"Redis: {error}")
+                if self._stop.wait(delay):
+                    raise _Stopped from error
+                delay = min(BACKOFF_MAX_S, delay * 2)
+                continue
+            if self._presence.state == "degraded":
+                self._presence.become("ready")
+            return result
+
+    def _tick(self) -> None:
+        """Keep the lease; queue what is due; settle what was lost; publish again what nobody recorded."""
+        if not self._queue.hold_lease():
+            raise FencedError
+        self._catalog.look()
+        self._queue.promote()
+        for lost in self._queue.lapsed():
+            self._settle(lost)
+        for payload in self._queue.unrecorded():
+            result = decode(payload, RunResult)
+            self._bus.publish(topics.result(result.pipeline, result.run_id), payload)
+
+    def _settle(self, lost: Lost) -> None:
+        now = datetime.now(UTC)
+        execution, job = lost.execution, lost.job
+        result = lost_result(job, execution.attempt, lost.lost_before, now)
+        outcome = self._queue.settle(lost, result)
+        if outcome == "LATE":
+            return
+        facts = {"run_id": job.run_id, "attempt": execution.attempt, "worker": execution.worker, "then": outcome}
+        log.warning("lost a worker in the middle of a run", extra=facts)
+        if result is not None:
+            self._publish_result(result, job.request.reply_to, job.correlation)
+            return
+        status = RunStatus(
+            run_id=job.run_id,
+            pipeline=job.pipeline,
+            state=RunState.LOST,
+            at=now,
+            attempt=execution.attempt,
+            runner=execution.worker,
+            reason="The worker was lost; the run is queued again.",
+            traceparent=job.traceparent,
+        )
+        self._bus.publish(topics.status(job.pipeline, job.run_id), status)
+
+    def _publish_result(self, result: RunResult, reply_to: str | None, correlation: bytes | None) -> None:
+        self._bus.publish(topics.result(result.pipeline, result.run_id), result, traceparent=result.traceparent)
+        if reply_to is not None:
+            self._bus.reply(reply_to, result, correlation)
+
+    # Calls.
+
+    def _answer_submit(self, submit: Submit) -> Submitted:
+        """Make a run with whatever the operator asks for; a repeat with the same id answers the same."""
+        try:
+            rules = self._catalog.look(now=True)
+            if submit.pipeline not in rules.pipelines:
+                raise _unknown(submit.pipeline, sorted(rules.pipelines))
+            admission = traced(admit(submit.pipeline, submit.request, rules, datetime.now(UTC), mint_run_id, None))
+        except RefusedError as refused:
+            raise _rejected(str(refused.code), str(refused), refused.field) from None
+        (outcome,) = self._submit_held([Submission(admission.job, admission.digest)])
+        if outcome.kind == "conflict":
+            run_id = admission.job.run_id
+            raise _rejected("conflict", f"The run id {run_id!r} is taken by a run with another request.", "$.run_id")
+        return Submitted(status=self._ingress.accept(admission, outcome))
+
+    def _answer_cancel(self, cancel: Cancel) -> Cancelled:
+        """End a run that waits, or have its worker stop it; a repeat tells the state that it found."""
+        found = self._held(lambda: self._queue.find(cancel.run_id))
+        if found is None:
+            message = f"There is no run {cancel.run_id!r}."
+            raise CallError(CallFailure(code=CallCode.NOT_FOUND, message=message, field="$.run_id"))
+        state, job, attempt = found
+        if job is None:
+            return Cancelled(run_id=cancel.run_id, state=state, cancelling=False)
+        result = cancelled_result(job, attempt, datetime.now(UTC))
+        became = self._held(lambda: self._queue.cancel(job, result))
+        if became == "cancelled":
+            self._publish_result(result, job.request.reply_to, job.correlation)
+        elif became == "marked":
+            self._bus.publish(topics.call(Role.RUNNER, "cancel"), cancel)
+        return Cancelled(run_id=cancel.run_id, state=state, cancelling=became in {"cancelled", "marked"})
+
+    def _answer_queues(self, _nothing: _Nothing) -> Queues:
+        return self._held(self._queue.depths)
+
+
+def _rejected(code: str, message: str, field: str | None) -> CallError:
+    return CallError(CallFailure(code=CallCode.REJECTED, message=message, field=field, detail=code))
+
+
+def _unknown(name: str, known: list[str]) -> CallError:
+    close = difflib.get_close_matches(name, known, 1)
+    hint = f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(known) or 'none'}."
+    message = f"There is no pipeline {name!r} in this project."
+    return CallError(
+        CallFailure(code=CallCode.REJECTED, message=message, hint=hint, field="$.pipeline", detail="unknown_pipeline")
+    )

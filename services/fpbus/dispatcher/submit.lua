@@ -1,0 +1,56 @@
+-- Make runs of all messages in hand: job, queue, and last the ledger, because a script that dies half-way is
+-- not rolled back. What is in the ledger already is told apart by its digest: the same run again, or a conflict.
+--
+-- ARGV: token, lease in ms, how many deliveries without a run id to remember, count;
+--       then per message: run id, digest, pipeline, queue, due in ms or '', packet id or '', '1' for a
+--       redelivery, number of job fields, the job's fields and values
+-- returns {'FENCED'}, or per message the outcome (new, same, conflict), the run id and the run's state
+local token, lease_ms, remembered, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+if redis.call('GET', 'fpbus:dispatcher') ~= token then return {'FENCED'} end
+redis.call('PEXPIRE', 'fpbus:dispatcher', lease_ms)
+
+local now = redis.call('TIME')
+local millis = now[1] * 1000 + math.floor(now[2] / 1000)
+local rung, answers, at = {}, {}, 5
+
+local function remember(packet, digest, id)
+  redis.call('HSET', 'fpbus:deliveries', packet, digest .. id)
+  if redis.call('RPUSH', 'fpbus:deliveries:order', packet) > remembered then
+    redis.call('HDEL', 'fpbus:deliveries', redis.call('LPOP', 'fpbus:deliveries:order'))
+  end
+end
+
+for _ = 1, count do
+  local id, digest, pipeline, queue, due, packet, again, fields = unpack(ARGV, at, at + 7)
+  local first, last = at + 8, at + 7 + tonumber(fields)
+  at = last + 1
+  if packet ~= '' and again == '1' then
+    local seen = redis.call('HGET', 'fpbus:deliveries', packet)
+    if seen and string.sub(seen, 1, #digest) == digest then id = string.sub(seen, #digest + 1) end
+  end
+  local ledger = 'fpbus:run:' .. id
+  local known = redis.call('HMGET', ledger, 'd', 's')
+  if known[1] then
+    answers[#answers + 1] = {known[1] == digest and 'same' or 'conflict', id, known[2]}
+  else
+    local state = due == '' and 'queued' or 'delayed'
+    redis.call('HSET', 'rq:job:' .. id, unpack(ARGV, first, last))
+    redis.call('SADD', 'rq:queues', 'rq:queue:' .. queue)
+    if due == '' then
+      redis.call('RPUSH', 'rq:queue:' .. queue, id)
+      rung[queue] = true
+    else
+      redis.call('ZADD', 'rq:scheduled:' .. queue, due / 1000, id)
+    end
+    redis.call('ZADD', 'fpbus:open', millis, id)
+    if packet ~= '' then remember(packet, digest, id) end
+    redis.call('HSET', ledger, 'd', digest, 's', state, 'p', pipeline)
+    answers[#answers + 1] = {'new', id, state}
+  end
+end
+
+-- One ring is enough: a worker that leaves work behind rings for the next.
+for queue in pairs(rung) do
+  if redis.call('LLEN', 'fpbus:doorbell:' .. queue) == 0 then redis.call('RPUSH', 'fpbus:doorbell:' .. queue, '1') end
+end
+return answers

@@ -1,0 +1,14 @@
+"""How a service process lives: settings, logs, presence, start and stop."""
+
+from .logs import configure as configure_logs
+from .presence import ServicePresence as ServicePresence
+from .service import GRACE_S as GRACE_S
+from .service import Service as Service
+from .service import Stop as Stop
+from .service import TakenOverError as TakenOverError
+from .service import ready_line as ready_line
+from .service import run_service as run_service
+from .settings import Settings as Settings
+from .settings import SettingsError as SettingsError
+
+__all__ = ["configure_logs"]

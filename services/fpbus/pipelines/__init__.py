@@ -1,0 +1,14 @@
+"""Pipelines as Hamilton DAGs: imported, built once, run, and their outputs encoded. Needs no bus."""
+
+from .graph import Graph as Graph
+from .graph import PipelineFailedError as PipelineFailedError
+from .modules import PipelineNotLoadableError as PipelineNotLoadableError
+from .nodes import NodeReport as NodeReport
+from .nodes import summarise as summarise
+from .outputs import INLINE_BYTES as INLINE_BYTES
+from .outputs import NotEncodableError as NotEncodableError
+from .outputs import encode_output as encode_output
+from .project import Project as Project
+from .storage import Storage as Storage
+from .storage import StorageError as StorageError
+from .storage import default_url as default_url

@@ -1,0 +1,144 @@
+"""The history's database: found, opened, written and read, with one error for every trouble that it may have.
+
+SQLite is opened in WAL mode with synchronous=FULL: what is committed outlives a power cut, and readers never
+wait for the writer. Statements are SQLAlchemy Core and keep to what SQLite and PostgreSQL have in common.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Generator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sql
+from sqlalchemy import event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+
+from fpbus.lifecycle import Settings, SettingsError
+from fpbus.schemas import FpbusError
+
+BUSY_TIMEOUT_S: Final = 1.0
+
+Insert = postgresql.Insert | sqlite.Insert
+
+_INSERT: Final[dict[str, Callable[[sql.Table], Insert]]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+metadata: Final = sql.MetaData()
+
+
+class DatabaseError(FpbusError):
+    """The database cannot be used now: locked, full, read-only, or gone."""
+
+    exit_code = 5
+
+
+class Utc(sql.TypeDecorator[datetime]):
+    """A time, stored in UTC without a zone, because SQLite keeps none."""
+
+    impl = sql.DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sql.Dialect) -> datetime | None:
+        del dialect
+        return value and value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: sql.Dialect) -> datetime | None:
+        del dialect
+        return value and value.replace(tzinfo=UTC)
+
+
+class Database:
+    """An engine and how to use it. Each thread that writes or reads has a connection of its own."""
+
+    def __init__(self, url: sql.URL) -> None:
+        self._engine = _engine(url)
+        self._file = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+        self._name = url.render_as_string(hide_password=True)
+        try:
+            self._make_file()
+        except OSError as error:
+            raise _unusable(f"{self._file}: {error.strerror}") from error
+
+    def open(self) -> None:
+        """Make what is missing: folder, file, tables. Safe to repeat, also when the file was taken away."""
+        with self._explained():
+            self._make_file()
+            metadata.create_all(self._engine)
+
+    @contextlib.contextmanager
+    def write(self) -> Generator[sql.Connection]:
+        """Run one transaction; it is committed at the end, or rolled back when something is raised."""
+        with self._explained():
+            if self._file is not None:
+                self._file.stat()  # SQLite would go on writing to a file that was deleted
+            with self._engine.begin() as connection:
+                yield connection
+
+    @contextlib.contextmanager
+    def read(self) -> Generator[sql.Connection]:
+        with self._explained(), self._engine.connect() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Let go of all idle connections; the next use opens new ones."""
+        self._engine.dispose()
+
+    def _make_file(self) -> None:
+        """Make a file that only its owner can read; SQLite gives the files beside it the same mode."""
+        if self._file is not None:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600))
+
+    @contextlib.contextmanager
+    def _explained(self) -> Generator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, OSError) as error:
+            reason = error.orig if isinstance(error, DBAPIError) else error
+            raise DatabaseError(f"The history {self._name} cannot be used: {reason}.") from error
+
+
+def history_url(settings: Settings) -> sql.URL:
+    """Return where the history is: as set, or a file in the project."""
+    if settings.history_url is None:
+        return sql.URL.create("sqlite", database=str(settings.project_dir / ".fpbus" / "history.db"))
+    try:
+        url = sql.make_url(settings.history_url)
+    except (ArgumentError, ValueError):
+        raise _unusable("it is no database URL") from None
+    if url.get_backend_name() not in _INSERT:
+        raise _unusable(f"the history cannot be kept in {url.get_backend_name()!r}")
+    if url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}:
+        raise _unusable("a SQLite history needs a file")
+    return url
+
+
+def insert(connection: sql.Connection, table: sql.Table) -> Insert:
+    """Return an insert of the connection's dialect, which knows `on conflict`."""
+    return _INSERT[connection.dialect.name](table)
+
+
+def _unusable(why: str) -> SettingsError:
+    return SettingsError(
+        f"FPBUS_HISTORY_URL cannot be used: {why}.",
+        "Set it to something like sqlite:////var/lib/fpbus/history.db or postgresql://user:password@host/fpbus.",
+    )
+
+
+def _engine(url: sql.URL) -> sql.Engine:
+    is_sqlite = url.get_backend_name() == "sqlite"
+    options = {"connect_args": {"timeout": BUSY_TIMEOUT_S}} if is_sqlite else {}
+    try:
+        engine = sql.create_engine(url, pool_pre_ping=True, hide_parameters=True, **options)
+    except (SQLAlchemyError, ImportError) as error:
+        raise _unusable(str(error)) from error
+    if is_sqlite:
+        event.listen(engine, "connect", _make_durable)
+    return engine
+
+
+def _make_durable(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")

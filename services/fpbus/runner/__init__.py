@@ -1,0 +1,54 @@
+"""The runner: takes jobs from RQ's Redis and runs their pipelines in warm work-horses.
+
+This file imports little, because the fork server imports it before every horse.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fpbus.lifecycle import Settings
+
+
+def serve(settings: "Settings", workers: int | None = None) -> None:
+    """Run a runner until it is told to stop. Raises `FpbusError` when it cannot start, or was taken over."""
+    import msgspec
+
+    from fpbus.bus import open_bus
+    from fpbus.lifecycle import ServicePresence, Stop, run_service
+    from fpbus.project import load_project
+    from fpbus.schemas import Role, RunnerConfig
+    from fpbus.schemas.queue import QUEUES
+
+    from .queue import WorkQueue
+    from .service import RunnerService
+    from .stable import Stable
+
+    folder = settings.project_dir
+    config = load_project(folder).runner or RunnerConfig()
+    if workers is not None:
+        config = msgspec.structs.replace(config, workers=workers)
+    stop = Stop()
+    presence = ServicePresence(Role.RUNNER, settings.instance)
+    bus = open_bus(
+        settings.need("mqtt_url"), f"fpbus-runner-{settings.instance}", root=settings.root, presence=presence
+    )
+    presence.attach(bus)
+    bus.on_taken_over(stop.request)
+    queue = WorkQueue(settings.need("redis_url"), QUEUES, config.lease_s)
+    stable = Stable(str(folder), settings.storage_url or f"file://{folder}/.fpbus/storage")
+    service = RunnerService(bus, queue, stable, config, folder, settings.instance, stop)
+    run_service(service, presence, stop, Role.RUNNER, settings.instance)
+
+
+def execute(job: dict[str, Any]) -> dict[str, Any]:
+    """Run a job in this process and return its outputs: what the one function name in our jobs means to RQ.
+
+    A stock RQ worker can run our jobs with it. It does no bookkeeping of ours: no lease, no attempt, no result.
+    """
+    import os
+
+    from fpbus.pipelines import Project
+
+    request = job["request"]
+    project = Project.load(os.environ.get("FPBUS_PROJECT", "."))
+    return project.run(job["pipeline"], request.get("inputs"), request.get("final_vars"), request.get("config"))

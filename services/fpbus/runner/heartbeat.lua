@@ -1,0 +1,23 @@
+-- Keep the leases of a runner, and hear what became of them.
+-- ARGV: lease in ms, last_heartbeat, how many workers, worker ..., execution ...
+-- returns the executions that are not ours any more, and those that somebody wants cancelled
+local lease_ms, workers = tonumber(ARGV[1]), tonumber(ARGV[3])
+local now = redis.call('TIME')
+local expiry = now[1] * 1000 + math.floor(now[2] / 1000) + lease_ms
+local superseded, cancelled = {}, {}
+for i = 4, 3 + workers do
+  redis.call('HSET', 'rq:worker:' .. ARGV[i], 'last_heartbeat', ARGV[2])
+  redis.call('EXPIRE', 'rq:worker:' .. ARGV[i], math.ceil(lease_ms / 1000) + 60)
+end
+for i = 4 + workers, #ARGV do
+  local execution = ARGV[i]
+  if redis.call('ZSCORE', 'fpbus:leases', execution) then
+    redis.call('ZADD', 'fpbus:leases', 'XX', expiry, execution)
+    if redis.call('HGET', 'rq:job:' .. string.match(execution, '^[^:]*'), 'cancel') then
+      cancelled[#cancelled + 1] = execution
+    end
+  else
+    superseded[#superseded + 1] = execution
+  end
+end
+return {superseded, cancelled}

@@ -1,0 +1,192 @@
+"""The work-horse: a child that imports the project once, keeps built drivers, and runs job after job.
+
+It knows no broker and no Redis. Orders come over a pipe, and reports go back over it; its worker enforces
+timeouts and cancels by killing it, so nothing here needs to be interruptible.
+"""
+
+import logging
+import os
+import random
+import signal
+import threading
+import traceback
+from collections import deque
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from fpbus.pipelines import (
+    NodeReport,
+    NotEncodableError,
+    PipelineFailedError,
+    PipelineNotLoadableError,
+    Project,
+    Storage,
+    StorageError,
+    encode_output,
+)
+from fpbus.schemas import FailureCode, FpbusError, NodeEvent, Output, RunConfig, RunError, RunState
+from fpbus.schemas.queue import RunJob, read_job_data
+
+from .capture import LogCapture
+from .handlers import Times, ended_with, expired, names_of, retry_delay, succeeded
+from .lifeline import die_with
+from .orders import Ended, Order, Progress, Ready, decode_order, encode
+
+_FLUSH_EVERY_S: Final = 0.05
+
+
+def work(pipe: Connection, parent: Connection, folder: str, storage_url: str) -> None:
+    """Serve orders until the pipe is closed. The body of the child process."""
+    os.setsid()  # a kill of our group then takes along what a pipeline has started
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    die_with(parent)
+    os.dup2(2, 1)  # what C code prints must not stand between the runner's own lines
+    capture = LogCapture()
+    capture.install()
+    horse = Horse(pipe, capture, Path(folder), storage_url)
+    pipe.send_bytes(encode(Ready()))
+    while True:
+        try:
+            order = decode_order(pipe.recv_bytes())
+        except EOFError:
+            return
+        horse.run(order)
+
+
+class Horse:
+    """Runs one order at a time."""
+
+    def __init__(self, pipe: Connection, capture: LogCapture, folder: Path, storage_url: str) -> None:
+        self._pipe = pipe
+        self._sending = threading.Lock()
+        self._capture = capture
+        self._folder = folder
+        self._storage_url = storage_url
+        self._project: Project | None = None
+        self._storage: Storage | None = None
+        self._nodes: deque[NodeEvent] = deque()
+        self._running = threading.Event()
+        self._never = threading.Event()
+        threading.Thread(target=self._flush_now_and_then, daemon=True).start()
+
+    def run(self, order: Order) -> None:
+        """Carry out an order and report how it ended, whatever happens."""
+        job = read_job_data(order.data)
+        self._running.set()
+        ended = expired(job, order, datetime.now(UTC)) or self._attempt(job, order)
+        self._running.clear()
+        self._capture.end_lines()
+        self._flush()
+        self._send(ended)
+
+    def _attempt(self, job: RunJob, order: Order) -> Ended:
+        started_at = datetime.now(UTC)
+        try:
+            outputs = self._compute(job, order)
+        except PipelineFailedError as failed:
+            return self._failed(job, order, started_at, failed)
+        except BaseException as error:
+            # What a pipeline does outside its nodes, `sys.exit()` and what we did not foresee end this attempt only.
+            return ended_with(job, order, Times(started_at, datetime.now(UTC)), RunState.FAILED, _explain(error))
+        return succeeded(job, order, Times(started_at, datetime.now(UTC)), outputs)
+
+    def _compute(self, job: RunJob, order: Order) -> dict[str, Output]:
+        if self._project is None:
+            self._project = Project.load(self._folder)
+        request = job.request
+        run = self._project.graph(job.pipeline).config.run or RunConfig()
+        logging.getLogger().setLevel(request.log_level or run.log_level or logging.INFO)
+        values = self._project.run(
+            job.pipeline,
+            request.inputs,
+            request.final_vars,
+            request.config,
+            lambda report: self._note(job, report),
+        )
+        where = f"{job.pipeline}/{job.run_id}/{order.attempt}"
+        return {name: self._encode(where, name, value) for name, value in values.items()}
+
+    def _encode(self, where: str, name: str, value: Any) -> Output:
+        try:
+            return encode_output(name, value, lambda file, content: self._store(f"{where}/{file}", content))
+        except NotEncodableError as error:
+            raise _OutputError(name, str(error)) from error
+
+    def _store(self, path: str, content: bytes) -> str:
+        if self._storage is None:
+            self._storage = Storage(self._storage_url)
+        return self._storage.write(path, content)
+
+    def _failed(self, job: RunJob, order: Order, started_at: datetime, failed: PipelineFailedError) -> Ended:
+        cause = failed.cause
+        error = RunError(
+            code=FailureCode.PIPELINE_ERROR,
+            type=type(cause).__name__,
+            message=str(cause),
+            node=failed.node,
+            traceback=failed.trace,
+        )
+        ended = ended_with(job, order, Times(started_at, datetime.now(UTC)), RunState.FAILED, error)
+        assert self._project is not None
+        run = self._project.graph(job.pipeline).config.run or RunConfig()
+        chance = random.uniform(-1, 1)  # noqa: S311 (jitter, not a secret)
+        delay = retry_delay(run, job.request, order.attempt, order.lost_before, names_of(cause), chance)
+        return Ended(ended.state, ended.result, delay, f"{type(cause).__name__}: {cause}"[:500])
+
+    def _note(self, job: RunJob, report: NodeReport) -> None:
+        event: Literal["started", "finished", "failed"]
+        event = "failed" if report.error else "started" if report.duration_s is None else "finished"
+        self._nodes.append(
+            NodeEvent(
+                run_id=job.run_id,
+                pipeline=job.pipeline,
+                node=report.node,
+                event=event,
+                at=report.at,
+                duration_s=report.duration_s,
+                summary=report.summary,
+                error=report.error,
+            )
+        )
+
+    def _flush_now_and_then(self) -> None:
+        while self._running.wait():
+            self._never.wait(_FLUSH_EVERY_S)
+            if self._running.is_set():
+                self._flush()
+
+    def _flush(self) -> None:
+        nodes = [self._nodes.popleft() for _ in range(len(self._nodes))]
+        lines, dropped = self._capture.take()
+        if nodes or lines:
+            self._send(Progress(nodes, lines, dropped))
+
+    def _send(self, report: Progress | Ended) -> None:
+        with self._sending:
+            self._pipe.send_bytes(encode(report))
+
+
+class _OutputError(Exception):
+    """An output cannot be encoded; `node` names it."""
+
+    def __init__(self, node: str, reason: str) -> None:
+        super().__init__(f"The output {node!r} {reason}.")
+        self.node = node
+
+
+def _explain(error: BaseException) -> RunError:
+    kind = type(error).__name__
+    if isinstance(error, _OutputError):
+        return RunError(code=FailureCode.RESULT_NOT_ENCODABLE, type=kind, message=str(error), node=error.node)
+    if isinstance(error, PipelineNotLoadableError):
+        return RunError(
+            code=FailureCode.PIPELINE_NOT_LOADABLE, type=kind, message=str(error), traceback=error.traceback
+        )
+    if isinstance(error, StorageError):
+        return RunError(code=FailureCode.PIPELINE_ERROR, type=kind, message=str(error))
+    if isinstance(error, FpbusError):
+        return RunError(code=FailureCode.PIPELINE_NOT_LOADABLE, type=kind, message=str(error))
+    return RunError(code=FailureCode.PIPELINE_ERROR, type=kind, message=str(error), traceback=traceback.format_exc())

@@ -1,0 +1,171 @@
+"""The runner's side of RQ's Redis: claim, keep, finish, hand back. One script each; see `fpbus.schemas.queue`."""
+
+import platform
+import socket
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from zlib import compress
+
+from redis import Redis
+from rq.utils import utcformat
+from rq.version import VERSION
+
+from fpbus.schemas import RunState
+from fpbus.schemas.queue import DOORBELL, END_RUN, LEASES, Execution, ForeignJobError, RunJob, Serializer, read_job_data
+
+from .orders import Ended
+
+KEEP_S: Final = 24 * 3600  # until the recorder has the result; then minutes
+
+_REGISTRIES: Final = {
+    RunState.SUCCEEDED: "finished",
+    RunState.FAILED: "failed",
+    RunState.CANCELLED: "canceled",
+    RunState.DEAD: "failed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A run that a worker has taken. `data` is the job's call as it lies in Redis, for the work-horse."""
+
+    execution: Execution
+    job: RunJob
+    data: bytes
+    lost_before: int
+    cancelled: bool
+
+    @property
+    def run_id(self) -> str:
+        return self.execution.run_id
+
+
+class WorkQueue:
+    """Where workers find runs. Methods raise `redis.RedisError` when Redis does not do its part."""
+
+    def __init__(self, url: str, queues: Sequence[str], lease_s: float) -> None:
+        # redis-py's hints unite the replies of all protocols and modes; ours are bytes.
+        self._redis: Any = Redis.from_url(url, socket_timeout=10.0, socket_connect_timeout=2.0)
+        self._queues = list(queues)
+        self._lease_ms = int(lease_s * 1000)
+        self._claim = self._script("claim.lua")
+        self._finish = self._script("finish.lua", END_RUN)
+        self._release = self._script("release.lua")
+        self._heartbeat = self._script("heartbeat.lua")
+        self._refuse = self._script("refuse.lua")
+
+    @property
+    def queues(self) -> list[str]:
+        return self._queues
+
+    def _script(self, name: str, prefix: str = "") -> Any:
+        return self._redis.register_script(prefix + Path(__file__).with_name(name).read_text(encoding="utf-8"))
+
+    def close(self) -> None:
+        self._redis.close()
+
+    def claim(self, worker: str, most: int) -> tuple[list[Claim], list[str]]:
+        """Take up to `most` runs; also return why jobs were set aside that are none of ours."""
+        rows = self._claim(args=[worker, self._lease_ms, most, utcformat(datetime.now(UTC)), *self._queues])
+        claims: list[Claim] = []
+        refused: list[str] = []
+        for execution_text, data, lost, cancel, callbacks, queue in rows:
+            execution = Execution.parse(execution_text.decode())
+            try:
+                job = _read(data, names_callbacks=bool(callbacks))
+                claims.append(Claim(execution, job, data, int(lost), cancelled=bool(cancel)))
+            except ForeignJobError as error:
+                self._refuse(args=[str(execution), execution.run_id, queue, utcformat(datetime.now(UTC)), KEEP_S])
+                refused.append(f"{execution.run_id}: {error}")
+        return claims, refused
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until a queue gets work, or a second or so has passed."""
+        self._redis.blpop([DOORBELL + queue for queue in self._queues], timeout_s)
+
+    def finish(self, endings: Iterable[tuple[Claim, Ended]]) -> list[bool]:
+        """End attempts, in one round trip; False for one that another worker has by now."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for claim, ended in endings:
+                self._finish(args=_finish_arguments(claim, ended), client=pipeline)
+            return [answer == b"done" for answer in pipeline.execute()]
+
+    def release(self, claims: Iterable[Claim], *, started: bool) -> None:
+        """Hand runs back, the last one first, so that they stand in the queue as they did."""
+        for claim in reversed(list(claims)):
+            self._release(args=[str(claim.execution), claim.run_id, claim.job.queue, "1" if started else ""])
+
+    def lapse(self, executions: Iterable[Execution]) -> None:
+        """Let leases run out now: the dispatcher then counts a lost attempt, and has it run again."""
+        for execution in executions:
+            self._redis.zadd(LEASES, {str(execution): 0}, xx=True)
+
+    def lapse_of(self, worker: str) -> int:
+        """Let go of what an earlier process of this worker's name had in hand; return how many."""
+        held = [Execution.parse(entry.decode()) for entry in self._redis.zrange(LEASES, 0, -1)]
+        left = [execution for execution in held if execution.worker == worker]
+        self.lapse(left)
+        return len(left)
+
+    def heartbeat(self, workers: Sequence[str], executions: Sequence[Execution]) -> tuple[set[str], set[str]]:
+        """Keep all leases; return the executions that were superseded, and those to be cancelled."""
+        stamp = utcformat(datetime.now(UTC))
+        answer = self._heartbeat(args=[self._lease_ms, stamp, len(workers), *workers, *map(str, executions)])
+        superseded, cancelled = ({entry.decode() for entry in part} for part in answer)
+        return superseded, cancelled
+
+    def register(self, worker: str, pid: int) -> None:
+        """Show the worker to RQ's tools."""
+        key, now = f"rq:worker:{worker}", utcformat(datetime.now(UTC))
+        facts = {
+            "birth": now,
+            "last_heartbeat": now,
+            "queues": ",".join(self._queues),
+            "pid": pid,
+            "hostname": socket.gethostname(),
+            "ip_address": "",
+            "version": VERSION,
+            "python_version": platform.python_version(),
+            "state": "idle",
+        }
+        with self._redis.pipeline() as pipeline:
+            pipeline.delete(key)
+            pipeline.hset(key, mapping=facts)
+            pipeline.expire(key, self._lease_ms // 1000 + 60)
+            pipeline.sadd("rq:workers", key)
+            for queue in self._queues:
+                pipeline.sadd(f"rq:workers:{queue}", key)
+            pipeline.execute()
+
+    def unregister(self, worker: str) -> None:
+        key = f"rq:worker:{worker}"
+        with self._redis.pipeline() as pipeline:
+            pipeline.srem("rq:workers", key)
+            for queue in self._queues:
+                pipeline.srem(f"rq:workers:{queue}", key)
+            pipeline.delete(key)
+            pipeline.execute()
+
+
+def _read(data: bytes, *, names_callbacks: bool) -> RunJob:
+    if names_callbacks:
+        raise ForeignJobError("A job names callbacks; they are never called.")
+    return read_job_data(data)
+
+
+def _finish_arguments(claim: Claim, ended: Ended) -> list[Any]:
+    job = claim.job
+    head = [str(claim.execution), job.run_id, job.queue]
+    ending = [utcformat(datetime.now(UTC)), KEEP_S, int(job.dedup_window_s)]
+    if ended.retry_delay_s is not None:
+        return [*head, b"", *ending, "retry", int(ended.retry_delay_s * 1000)]
+    state = ended.state
+    if state == RunState.SUCCEEDED:
+        kind, value = 1, b64encode(Serializer.dumps(ended.result.decode()))
+    else:
+        kind, value = 2, b64encode(compress(ended.result))
+    return [*head, ended.result, *ending, "end", str(state), _REGISTRIES[state], kind, value, claim.execution.worker]

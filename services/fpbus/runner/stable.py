@@ -1,0 +1,92 @@
+"""Where work-horses come from: a fork server that has Hamilton loaded, so that a new one is there in milliseconds."""
+
+import contextlib
+import importlib.util
+import multiprocessing
+import os
+import signal
+import sys
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+
+from .orders import Order, Report, decode_report, encode
+
+
+class HorseDiedError(Exception):
+    """A work-horse ended in the middle of its work."""
+
+
+class Stable:
+    """Makes horses for one project."""
+
+    def __init__(self, folder: str, storage_url: str) -> None:
+        self._arguments = (folder, storage_url)
+        self._context = multiprocessing.get_context("forkserver")
+        # The package's __init__ imports neither broker nor Redis; `horse` imports Hamilton.
+        self._context.set_forkserver_preload(["fpbus.runner.horse"])
+        # A child runs its parent's __main__ again unless that is some package's `__main__`, as ours is when
+        # started by `python -m fpbus`; the `fpbus` script is told to be the same, or each horse loads the CLI.
+        sys.modules["__main__"].__spec__ = importlib.util.find_spec("fpbus.__main__")
+
+    def fetch(self) -> "TetheredHorse":
+        """Start a horse; it says `Ready` by itself."""
+        ours, theirs = self._context.Pipe()
+        their_end, our_end = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=_work, args=(theirs, their_end, *self._arguments), daemon=True)
+        process.start()
+        theirs.close()
+        their_end.close()
+        return TetheredHorse(process, ours, our_end)
+
+
+def _work(pipe: Connection, parent: Connection, folder: str, storage_url: str) -> None:
+    """Become a horse. Imported here, in the child: the runner itself does without Hamilton, and stays small."""
+    from .horse import work
+
+    work(pipe, parent, folder, storage_url)
+
+
+class TetheredHorse:
+    """A horse as its worker sees it. `lifeline` is never used: its end is the horse's end."""
+
+    def __init__(self, process: ForkServerProcess, pipe: Connection, lifeline: Connection) -> None:
+        self._process = process
+        self._lifeline = lifeline
+        self.pipe = pipe
+        self.runs = 0
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0
+
+    def order(self, order: Order) -> None:
+        """Give it work; raise `HorseDiedError` when it is not there any more."""
+        self.runs += 1
+        try:
+            self.pipe.send_bytes(encode(order))
+        except OSError as error:
+            raise HorseDiedError(self._epitaph()) from error
+
+    def report(self) -> Report:
+        """Read its next report, which must be waiting; raise `HorseDiedError` at its end."""
+        try:
+            report: Report = decode_report(self.pipe.recv_bytes())
+        except (EOFError, OSError) as error:
+            raise HorseDiedError(self._epitaph()) from error
+        return report
+
+    def _epitaph(self) -> str:
+        self._process.join(1.0)
+        code = self._process.exitcode
+        if code is not None and code < 0:
+            return f"It was killed by {signal.Signals(-code).name}."
+        return f"It ended with exit code {code}."
+
+    def kill(self) -> None:
+        """End it and everything that it has started."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.kill()
+        self._process.join(5.0)
+        self.pipe.close()
+        self._lifeline.close()

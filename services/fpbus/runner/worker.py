@@ -1,0 +1,388 @@
+"""One worker: claims runs, feeds its work-horse one at a time, and does the bookkeeping while the horse works.
+
+    claim up to 16 -> order the next -> meanwhile finish the ones before -> publish their results
+
+A run that takes longer than `SLOW_S` is announced with `started`, and what was claimed behind it is handed back.
+The worker enforces timeouts and cancels by killing the horse; a horse that dies by itself has its run's lease run
+out at once, and the dispatcher counts a lost attempt.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from datetime import UTC, datetime
+from multiprocessing.connection import wait
+from typing import Final
+
+from redis import RedisError
+
+from fpbus.bus import Bus
+from fpbus.lifecycle import Stop
+from fpbus.schemas import (
+    FailureCode,
+    LogLines,
+    RunError,
+    RunState,
+    RunStatus,
+    WorkerInfo,
+    topics,
+)
+
+from .handlers import Times, ended_with
+from .orders import Ended, Order, Progress
+from .queue import Claim, WorkQueue
+from .stable import HorseDiedError, Stable, TetheredHorse
+
+log = logging.getLogger(__name__)
+
+CLAIM_MOST: Final = 16
+SLOW_S: Final = 0.05
+IDLE_S: Final = 1.0
+RETRY_S: Final = 0.5
+
+
+class Current:
+    """The run that the horse has now."""
+
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
+        self.started_at = datetime.now(UTC)
+        self.since = time.monotonic()
+        self.announced = False
+        self.progress: list[Progress] = []
+        self.lost = False
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.since
+
+
+class Worker:
+    """A thread with a work-horse. `stop` ends it after the run in hand; `drop` hands that back too."""
+
+    def __init__(  # noqa: PLR0917 (its surroundings)
+        self, name: str, queue: WorkQueue, stable: Stable, bus: Bus, stop: Stop, runs_per_horse: int
+    ) -> None:
+        self.name = name
+        self._queue = queue
+        self._stable = stable
+        self._bus = bus
+        self._stop = stop
+        self._runs_per_horse = runs_per_horse
+        self._horse: TetheredHorse | None = None
+        self._hand: deque[Claim] = deque()
+        self._current: Current | None = None
+        self._endings: list[tuple[Claim, Ended]] = []
+        self._cancelled: set[str] = set()
+        self._superseded: set[str] = set()
+        self._dropping = False
+        self._stale_horse = False
+        self._most = 1
+        self._runs = 0
+        self._ear, self._mouth = os.pipe()  # wakes the worker while it attends its horse
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"worker {name}", daemon=True)
+
+    # What other threads ask for.
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Wait until the first horse stands ready."""
+        return self._ready.wait(timeout_s)
+
+    def join(self, timeout_s: float) -> bool:
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def executions(self) -> list[Claim]:
+        """Return everything that this worker holds a lease for."""
+        current = self._current
+        return [claim for claim, _ in list(self._endings)] + list(self._hand) + ([current.claim] if current else [])
+
+    def cancel(self, executions: set[str]) -> None:
+        self._cancelled |= executions
+        self._wake()
+
+    def supersede(self, executions: set[str]) -> None:
+        """Hear that others have these by now: their results would be discarded."""
+        self._superseded |= executions
+        self._wake()
+
+    def drop(self) -> None:
+        """Hand back the run in hand, instead of waiting for its end."""
+        self._dropping = True
+        self._wake()
+
+    def renew_horse(self) -> None:
+        """Have the next run done by a new horse, which imports the project afresh."""
+        self._stale_horse = True
+
+    def info(self) -> WorkerInfo:
+        current, horse = self._current, self._horse
+        return WorkerInfo(
+            name=self.name,
+            state="busy" if current else "idle",
+            queues=self._queue.queues,
+            pid=horse.pid if horse else 0,
+            runs=self._runs,
+            run_id=current.claim.run_id if current else None,
+            pipeline=current.claim.job.pipeline if current else None,
+            since=current.started_at if current else None,
+        )
+
+    def _wake(self) -> None:
+        os.write(self._mouth, b"!")
+
+    # The worker's own thread.
+
+    def _run(self) -> None:
+        try:
+            self._mount()
+            self._ready.set()
+            while not self._stop.requested:
+                self._turn()
+        except Exception:
+            log.exception("a worker stumbled", extra={"worker": self.name})
+            self._stop.request(f"the worker {self.name} stumbled; see the log")
+        finally:
+            self._ready.set()
+            if self._horse is not None:
+                self._horse.kill()
+
+    def _turn(self) -> None:
+        """Claim and work off once. While Redis is away nothing is claimed."""
+        try:
+            claims, refused = self._queue.claim(self.name, self._most)
+            for reason in refused:
+                log.error("refused a job", extra={"reason": reason})
+            if not claims:
+                self._most = 1
+                self._cancelled.clear()
+                self._superseded.clear()
+                self._renew_if_stale()
+                self._queue.wait(IDLE_S)
+                return
+        except RedisError as error:
+            log.warning("could not claim", extra={"reason": str(error)})
+            self._stop.wait(RETRY_S)
+            return
+        self._hand.extend(claims)
+        self._work_off()
+
+    def _work_off(self) -> None:
+        self._begin_next()
+        while self._current is not None:
+            self._endings_of(self._current)
+            self._current = None
+            self._begin_next()
+            if not (self._current and self._horse and self._horse.pipe.poll()) or len(self._endings) >= CLAIM_MOST:
+                self._finish()
+        self._finish()
+
+    def _begin_next(self) -> None:
+        """Give the horse its next order; end at once what was cancelled while it waited."""
+        while self._hand and self._current is None:
+            if self._stop.requested:
+                self._hand_back(list(self._hand))
+                self._hand.clear()
+                return
+            claim = self._hand[0]
+            if claim.cancelled or str(claim.execution) in self._cancelled:
+                self._endings.append((claim, self._cancelled_ending(claim, None)))
+            elif str(claim.execution) not in self._superseded:
+                self._order(claim)
+            self._hand.popleft()
+
+    def _order(self, claim: Claim) -> None:
+        self._renew_if_stale()
+        assert self._horse is not None
+        self._current = Current(claim)
+        self._runs += 1
+        try:
+            self._horse.order(Order(claim.data, claim.execution.attempt, claim.lost_before, self.name))
+        except HorseDiedError:
+            # It died between two runs: that is nobody's fault, so another one gets the order.
+            self._mount()
+            self._horse.order(Order(claim.data, claim.execution.attempt, claim.lost_before, self.name))
+
+    def _endings_of(self, current: Current) -> None:
+        """Attend the horse until the run has ended one way or another."""
+        try:
+            ended = self._attend(current)
+        except HorseDiedError as died:
+            log.warning(
+                "a work-horse died", extra={"worker": self.name, "run_id": current.claim.run_id, "how": str(died)}
+            )
+            self._lapse(current.claim)
+            self._mount()
+            return
+        if ended is not None:
+            self._endings.append((current.claim, ended))
+            self._most = CLAIM_MOST if current.elapsed < SLOW_S else 1
+            self._tell_progress(current, final=True)
+
+    def _attend(self, current: Current) -> Ended | None:
+        horse = self._horse
+        assert horse is not None
+        timeout_s = current.claim.job.timeout_s
+        while True:
+            left = timeout_s - current.elapsed
+            if left <= 0:
+                return self._kill(current, self._timeout_ending(current.claim, current, timeout_s))
+            until_slow = left if current.announced else max(0.0, SLOW_S - current.elapsed)
+            heard = wait([horse.pipe, self._ear], min(left, until_slow))
+            if horse.pipe in heard:
+                report = horse.report()
+                if isinstance(report, Ended):
+                    return report
+                if isinstance(report, Progress):
+                    current.progress.append(report)
+            elif self._ear in heard:
+                os.read(self._ear, 4096)
+                if self._is_over(current):
+                    return self._end_early(current)
+            if current.elapsed >= SLOW_S:
+                self._announce(current)
+
+    def _is_over(self, current: Current) -> bool:
+        execution = str(current.claim.execution)
+        return self._dropping or execution in self._cancelled or execution in self._superseded
+
+    def _end_early(self, current: Current) -> Ended | None:
+        execution = str(current.claim.execution)
+        if execution in self._superseded:
+            log.warning("stopped a run that another worker has", extra={"run_id": current.claim.run_id})
+            return self._kill(current, None)
+        if execution in self._cancelled:
+            return self._kill(current, self._cancelled_ending(current.claim, current))
+        self._kill(current, None)
+        self._hand_back([current.claim], started=True)
+        return None
+
+    def _kill(self, current: Current, ended: Ended | None) -> Ended | None:
+        self._tell_progress(current)
+        self._mount()
+        return ended
+
+    def _mount(self) -> None:
+        """Get a new horse and wait until it stands ready; the old one is put down."""
+        if self._horse is not None:
+            self._horse.kill()
+        self._horse = self._stable.fetch()
+        self._stale_horse = False
+        self._horse.report()
+
+    def _renew_if_stale(self) -> None:
+        if self._horse is not None and (self._stale_horse or self._horse.runs >= self._runs_per_horse):
+            self._mount()
+
+    # Telling.
+
+    def _announce(self, current: Current) -> None:
+        """Say that a run has started, once it is clear that it takes its time, and let others have what waits."""
+        if current.announced:
+            self._tell_progress(current)
+            return
+        current.announced = True
+        job = current.claim.job
+        status = RunStatus(
+            run_id=job.run_id,
+            pipeline=job.pipeline,
+            state=RunState.STARTED,
+            at=current.started_at,
+            attempt=current.claim.execution.attempt,
+            runner=self.name,
+            traceparent=job.traceparent,
+        )
+        self._bus.publish(topics.status(job.pipeline, job.run_id), status, traceparent=job.traceparent)
+        self._tell_progress(current)
+        self._finish()
+        waiting = list(self._hand)
+        self._hand.clear()
+        self._hand_back(waiting)
+
+    def _tell_progress(self, current: Current, *, final: bool = False) -> None:
+        """Publish node events and log lines; of a run that was over at once, only how its nodes ended."""
+        job = current.claim.job
+        for progress in current.progress:
+            for event in progress.nodes:
+                if current.announced or not final or event.event != "started":
+                    self._bus.publish(topics.node(job.pipeline, job.run_id, event.node), event, qos=0)
+            if progress.lines:
+                lines = LogLines(
+                    run_id=job.run_id, pipeline=job.pipeline, lines=progress.lines, dropped=progress.dropped
+                )
+                self._bus.publish(topics.log(job.pipeline, job.run_id), lines, qos=0)
+        current.progress.clear()
+
+    # Redis, held until it answers.
+
+    def _finish(self) -> None:
+        """End attempts in Redis, then publish their results. What is not ended when we stop will be run again."""
+        while self._endings:
+            try:
+                done = self._queue.finish(self._endings)
+            except RedisError as error:
+                log.warning("could not finish", extra={"reason": str(error), "runs": len(self._endings)})
+                if self._stop.wait(RETRY_S):
+                    self._endings.clear()
+                continue
+            endings, self._endings = self._endings, []
+            for (claim, ended), ours in zip(endings, done, strict=True):
+                self._forget(claim)
+                if ours:
+                    self._tell_ending(claim, ended)
+                else:
+                    log.warning("discarded the result of a superseded attempt", extra={"run_id": claim.run_id})
+
+    def _tell_ending(self, claim: Claim, ended: Ended) -> None:
+        job = claim.job
+        if ended.retry_delay_s is not None:
+            status = RunStatus(
+                run_id=job.run_id,
+                pipeline=job.pipeline,
+                state=RunState.RETRYING,
+                at=datetime.now(UTC),
+                attempt=claim.execution.attempt,
+                runner=self.name,
+                reason=ended.reason,
+                traceparent=job.traceparent,
+            )
+            self._bus.publish(topics.status(job.pipeline, job.run_id), status, traceparent=job.traceparent)
+            return
+        self._bus.publish(topics.result(job.pipeline, job.run_id), ended.result, traceparent=job.traceparent)
+        if job.request.reply_to is not None:
+            self._bus.reply(job.request.reply_to, ended.result, job.correlation)
+
+    def _hand_back(self, claims: list[Claim], *, started: bool = False) -> None:
+        try:
+            self._queue.release(claims, started=started)
+        except RedisError as error:
+            log.warning("could not hand back; the leases will run out", extra={"reason": str(error)})
+
+    def _lapse(self, claim: Claim) -> None:
+        try:
+            self._queue.lapse([claim.execution])
+        except RedisError as error:
+            log.warning("could not give up a lease; it will run out", extra={"reason": str(error)})
+
+    def _forget(self, claim: Claim) -> None:
+        self._cancelled.discard(str(claim.execution))
+        self._superseded.discard(str(claim.execution))
+
+    def _cancelled_ending(self, claim: Claim, current: Current | None) -> Ended:
+        error = RunError(code=FailureCode.CANCELLED, message="Cancelled on request.")
+        return self._ending(claim, current, RunState.CANCELLED, error)
+
+    def _timeout_ending(self, claim: Claim, current: Current, timeout_s: float) -> Ended:
+        error = RunError(code=FailureCode.TIMEOUT, message=f"It ran longer than {timeout_s:g} s and was stopped.")
+        return self._ending(claim, current, RunState.FAILED, error)
+
+    def _ending(self, claim: Claim, current: Current | None, state: RunState, error: RunError) -> Ended:
+        order = Order(b"", claim.execution.attempt, claim.lost_before, self.name)
+        times = Times(current.started_at if current else None, datetime.now(UTC))
+        return ended_with(claim.job, order, times, state, error)

@@ -1,0 +1,56 @@
+"""Which processes make a bus, in the order of their start; they stop in the reverse order."""
+
+import sys
+from typing import Final
+
+import msgspec
+
+from fpbus.lifecycle import GRACE_S, Settings
+from fpbus.schemas import Role
+
+# -P: the folder in which somebody types `fpbus up` is no place to import fpbus' own libraries from.
+FPBUS: Final = (sys.executable, "-P", "-m", "fpbus")
+
+# What feeds a service starts after it and stops before it, so nothing is sent to somebody who has left.
+_START_ORDER: Final = (Role.RECORDER, Role.RUNNER, Role.DISPATCHER, Role.SCHEDULER)
+
+_SERVICE_GRACE_S: Final = GRACE_S + 2  # a service gives up by itself after GRACE_S
+
+
+class Probe(msgspec.Struct, frozen=True):
+    """How to see that a server works: it takes a connection on loopback, and answers the question if there is one."""
+
+    port: int
+    question: bytes = b""
+    answer: bytes = b""
+
+
+class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One process to keep. It is ready when its probe succeeds, or, without one, when it prints a line `ready ...`."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: dict[str, str] = {}
+    """What is added to the environment of the supervisor."""
+    probe: Probe | None = None
+    grace_s: float = _SERVICE_GRACE_S
+    detail: str = ""
+
+
+def plan_services(
+    settings: Settings, *, workers: int | None, activate_schedules: bool, fpbus: tuple[str, ...] = FPBUS
+) -> list[ProcessSpec]:
+    """Return the four services, all with the same settings."""
+    extras = {
+        Role.RUNNER: ("--workers", str(workers)) if workers is not None else (),
+        Role.SCHEDULER: ("--schedule",) if activate_schedules else (),
+    }
+    return [
+        ProcessSpec(
+            name=role.value,
+            command=(*fpbus, "serve", role.value, "--instance", settings.instance, *extras.get(role, ())),
+            environment=settings.environment(),
+            detail=" ".join(extras.get(role, ())).removeprefix("--"),
+        )
+        for role in _START_ORDER
+    ]

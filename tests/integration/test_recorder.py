@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -100,6 +101,13 @@ class Recorder:
 
     def wait_for_row(self, run_id: str) -> None:
         wait_for(lambda: self.rows("SELECT 1 FROM runs WHERE run_id = ?", run_id), what=f"the row of {run_id}")
+
+    def freeze(self) -> None:
+        """Stop the process between two transactions: frozen within one, it would keep SQLite's lock from everyone."""
+        with closing(sqlite3.connect(self.file, timeout=5)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            self.process.send_signal(signal.SIGSTOP)
+            wait_for(lambda: psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED)
 
     def let_lease_run_out(self) -> None:
         """Do in no time what a dead recorder's lease does in five seconds."""
@@ -364,7 +372,7 @@ def test_a_standby_takes_over_when_the_active_recorder_is_killed(
 def test_a_recorder_without_its_lease_stops_and_leaves_its_session_to_the_next(
     recorder: Recorder, standby: Recorder, witness: Witness
 ) -> None:
-    recorder.process.send_signal(signal.SIGSTOP)
+    recorder.freeze()
     witness.publish(a_result(1))
     witness.wait_for_receipts(a_result(1))
 

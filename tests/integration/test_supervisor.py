@@ -70,7 +70,6 @@ class Up:
                 stderr=subprocess.PIPE,
                 env={**os.environ, **environment},
             )
-        self.seen: dict[int, float] = {}
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         complete = self.output.read_text().rpartition("\n")[0]
@@ -85,8 +84,6 @@ class Up:
 
     def wait_ready(self) -> "Up":
         self.wait_for("AllReady")
-        for pid in self.pids().values():
-            self.seen[pid] = psutil.Process(pid).create_time()
         return self
 
     def pids(self) -> dict[str, int]:
@@ -107,9 +104,8 @@ class Up:
             return words.read().decode()
 
     def leftovers(self) -> list[str]:
-        """Return what still runs of all that we know was started, and what still listens."""
-        alive = [f"process {pid}" for pid, born in self.seen.items() if _is_alive(pid, born)]
-        return alive + [f"port {self.port(name)}" for name in ("broker", "redis") if _listens(self.port(name))]
+        """Return what still runs of all that was ever started. Its port cannot be open without it."""
+        return [f"{event['name']} {event['pid']}" for event in self.events("ProcessStarted") if _is_alive(event["pid"])]
 
     def end(self) -> None:
         if self.process.poll() is None:
@@ -211,6 +207,7 @@ def test_a_request_to_stop_leaves_no_process_no_port_and_no_lock(up: Starter, pr
 
     assert code == 0
     assert bus.leftovers() == []
+    assert not _listens(bus.port("redis"))
     assert {path.name for path in (project / ".fpbus").iterdir()} == {"logs", "mosquitto", "redis"}
     assert not (project / ".fpbus" / "redis" / "redis.pid").exists()
 
@@ -262,7 +259,7 @@ def test_after_a_killed_supervisor_the_next_one_comes_up_and_ends_what_is_left(u
 
     bus = up().wait_ready()
 
-    assert [pid for pid, born in killed.seen.items() if _is_alive(pid, born)] == []
+    assert killed.leftovers() == []
     assert bus.stop() == 0
 
 
@@ -313,10 +310,9 @@ def test_a_service_is_told_the_servers_that_were_chosen(up: Starter, project: Pa
     assert environment["FPBUS_PROJECT"] == str(project)
 
 
-def _is_alive(pid: int, born: float) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
-        process = psutil.Process(pid)
-        return process.create_time() == born and process.status() != psutil.STATUS_ZOMBIE
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 

@@ -34,10 +34,10 @@ class _ConnectPayload(ConnectPayload):  # type: ignore[misc]  # amqtt has no hin
     """
 
     @classmethod
-    async def from_stream(cls, reader: Any, fixed_header: Any, variable_header: Any) -> Any:
+    async def from_stream(cls, reader: Any, _: Any, variable_header: Any) -> Any:
         if variable_header.proto_level == 5:
             return ConnectPayload(client_id="of MQTT 5", will_topic="", will_message=b"")
-        return await super().from_stream(reader, fixed_header, variable_header)
+        return await super().from_stream(reader, _, variable_header)
 
 
 class _Broker(Broker):  # type: ignore[misc]  # amqtt has no hints

@@ -67,8 +67,11 @@ def health(
     with connected(project) as control:
         statuses = control.services()
     report = [_health_of(name, statuses) for name in roles]
-    show_list(report, _HEALTH, "json" if json else style, "")
     unwell = [str(one["role"]) for one in report if not one["healthy"]]
+    if json or style != "table":
+        show_data({"healthy": not unwell, "services": report}, "json" if json else style)
+    else:
+        show_list(report, _HEALTH, style, "")
     if unwell:
         tell(f"Not ready: {', '.join(unwell)}.")
         raise typer.Exit(UNHEALTHY)

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from fpbus.project import ProjectError, load_pipelines, load_project, stamp
+from fpbus.project import ProjectError, load_pipelines, load_project, names_stamp, stamp
 from fpbus.schemas import LimitsConfig
 
 from .handlers import Rules
 
 _LOOK_EVERY_S: Final = 1.0
-_LOOK_AT_MOST_EVERY_S: Final = 0.2
 
 
 class Catalog:
@@ -21,15 +20,20 @@ class Catalog:
         self._folder = folder
         self._root = f"{root.strip('/')}/" if root.strip("/") else ""
         self._looked_at = time.monotonic()
-        self._stamp = stamp(folder)
+        self._stamp, self._names_at = stamp(folder), names_stamp(folder)
         self.trouble: str | None = None
         self.rules = self._load()
 
-    def look(self, *, now: bool = False) -> Rules:
-        """Read the files again if one has changed; at most every second, or a few times a second when asked `now`."""
-        elapsed = time.monotonic() - self._looked_at
-        if elapsed > (_LOOK_AT_MOST_EVERY_S if now else _LOOK_EVERY_S):
+    def look(self) -> Rules:
+        """Read the files again if one has changed; at most every second."""
+        if time.monotonic() - self._looked_at > _LOOK_EVERY_S:
             self._looked_at = time.monotonic()
+            self._reload_if_changed()
+        return self.rules
+
+    def look_for_new(self) -> Rules:
+        """Read the files again if one has come or gone; cheap enough to ask for every unknown name."""
+        if names_stamp(self._folder) != self._names_at:
             self._reload_if_changed()
         return self.rules
 
@@ -37,7 +41,7 @@ class Catalog:
         current = stamp(self._folder)
         if current == self._stamp:
             return
-        self._stamp = current
+        self._stamp, self._names_at = current, names_stamp(self._folder)
         try:
             self.rules = self._load()
             self.trouble = None

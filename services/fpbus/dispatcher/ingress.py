@@ -72,7 +72,7 @@ class Ingress:
         try:
             name = pipeline_of(delivery.topic, rules)
         except RefusedError:
-            rules = self._catalog.look(now=True)  # it may be new
+            rules = self._catalog.look_for_new()  # it may be new
             name = pipeline_of(delivery.topic, rules)
         request = read_request(delivery, rules)
         check_overrides(request, rules.pipelines[name])

@@ -288,7 +288,7 @@ class DispatcherService:
     def _answer_submit(self, submit: Submit) -> Submitted:
         """Make a run with whatever the operator asks for; a repeat with the same id answers the same."""
         try:
-            rules = self._catalog.look(now=True)
+            rules = self._catalog.look_for_new()
             if submit.pipeline not in rules.pipelines:
                 raise _unknown(submit.pipeline, sorted(rules.pipelines))
             admission = traced(admit(submit.pipeline, submit.request, rules, datetime.now(UTC), mint_run_id, None))

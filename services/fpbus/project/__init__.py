@@ -6,6 +6,7 @@ from .files import find_project as find_project
 from .files import load_pipeline as load_pipeline
 from .files import load_pipelines as load_pipelines
 from .files import load_project as load_project
+from .files import names_stamp as names_stamp
 from .files import pipeline_names as pipeline_names
 from .files import stamp as stamp
 from .template import make_project as make_project

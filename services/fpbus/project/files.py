@@ -76,6 +76,14 @@ def stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
     return tuple(sorted(_stamps(folder)))
 
 
+def names_stamp(folder: Path) -> int:
+    """Return something that differs when a pipeline's file has come or gone; one look at the folder itself."""
+    try:
+        return (folder / PIPELINES).stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
 def _stamps(folder: Path) -> Iterator[tuple[str, int, int]]:
     for path in (folder / CONFIG, *(folder / PIPELINES).glob("*.yml"), *(folder / MODULES).rglob("*.py")):
         try:

@@ -1,7 +1,8 @@
 """Who may record: one process at a time, whoever holds the role's lease in the database.
 
 The token is the fence. Whoever writes renews in the same transaction, so a recorder that was frozen, and
-replaced meanwhile, finds out before it has changed anything.
+replaced meanwhile, finds out before it has changed anything. (Frozen within a transaction it keeps SQLite's
+lock, and its standby waits until it goes on or dies.)
 """
 
 from typing import Final

@@ -11,20 +11,26 @@ if TYPE_CHECKING:
 
 def serve(settings: "Settings", workers: int | None = None) -> None:
     """Run a runner until it is told to stop. Raises `FpbusError` when it cannot start, or was taken over."""
-    import msgspec
-
-    from fpbus.bus import open_bus
-    from fpbus.lifecycle import ServicePresence, Stop, run_service
     from fpbus.project import load_project
-    from fpbus.schemas import Role, RunnerConfig
-    from fpbus.schemas.queue import QUEUES
+    from fpbus.schemas import RunnerConfig
 
-    from .queue import WorkQueue
-    from .service import RunnerService
     from .stable import Stable
 
     folder = settings.project_dir
     config = load_project(folder).runner or RunnerConfig()
+    # First of all: its fork server takes longest to stand ready.
+    stable = Stable(str(folder), settings.storage_url or f"file://{folder}/.fpbus/storage")
+
+    import msgspec
+
+    from fpbus.bus import open_bus
+    from fpbus.lifecycle import ServicePresence, Stop, run_service
+    from fpbus.schemas import Role
+    from fpbus.schemas.queue import QUEUES
+
+    from .queue import WorkQueue
+    from .service import RunnerService
+
     if workers is not None:
         config = msgspec.structs.replace(config, workers=workers)
     stop = Stop()
@@ -35,7 +41,6 @@ def serve(settings: "Settings", workers: int | None = None) -> None:
     presence.attach(bus)
     bus.on_taken_over(stop.request)
     queue = WorkQueue(settings.need("redis_url"), QUEUES, config.lease_s)
-    stable = Stable(str(folder), settings.storage_url or f"file://{folder}/.fpbus/storage")
     service = RunnerService(bus, queue, stable, config, folder, settings.instance, stop)
     run_service(service, presence, stop, Role.RUNNER, settings.instance)
 

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 
@@ -27,6 +28,7 @@ class Stable:
         # A child runs its parent's __main__ again unless that is some package's `__main__`, as ours is when
         # started by `python -m fpbus`; the `fpbus` script is told to be the same, or each horse loads the CLI.
         sys.modules["__main__"].__spec__ = importlib.util.find_spec("fpbus.__main__")
+        forkserver.ensure_running()  # it imports Hamilton while we connect
 
     def fetch(self) -> "TetheredHorse":
         """Start a horse; it says `Ready` by itself."""

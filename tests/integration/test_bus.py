@@ -5,6 +5,7 @@ import socket
 import statistics
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,7 @@ import msgspec
 import psutil
 import pytest
 from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties as PahoProperties
 
@@ -99,6 +101,12 @@ def _heard(bus: Bus, *filters: str) -> Inbox:
     return inbox
 
 
+def _serve(bus: Bus, service: str, instance: str, verbs: dict[str, tuple[type[Any], Callable[[Any], Any]]]) -> None:
+    """Answer calls, and return when the broker knows."""
+    bus.answer(service, instance, verbs)
+    bus.publish("fence", b"x").wait(5)
+
+
 def _take(bus: Bus, inbox: Inbox, count: int, timeout_s: float = 10.0) -> list[Delivery]:
     """Take and acknowledge `count` messages."""
     taken: list[Delivery] = []
@@ -132,8 +140,8 @@ def test_the_root_is_put_before_every_topic_and_taken_off_again(connect: Connect
 
 def test_a_call_stays_under_its_root(connect: Connect) -> None:
     asker, service, stranger = connect("asker", root="r"), connect("service", root="r"), connect("stranger")
-    service.answer("greeter", "one", {"greet": (_Name, lambda name: f"hello {name.name}")})
-    stranger.answer("greeter", "other", {"greet": (_Name, lambda _: "never asked")})
+    _serve(service, "greeter", "one", {"greet": (_Name, lambda name: f"hello {name.name}")})
+    _serve(stranger, "greeter", "other", {"greet": (_Name, lambda _: "never asked")})
 
     replies = list(asker.gather("greeter", "greet", _Name(name="Ann"), 1.0))
 
@@ -149,7 +157,7 @@ class _Name(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def test_a_call_is_answered(connect: Connect) -> None:
     asker, service = connect("asker"), connect("service")
-    service.answer("greeter", "one", {"greet": (_Name, lambda name: f"hello {name.name}")})
+    _serve(service, "greeter", "one", {"greet": (_Name, lambda name: f"hello {name.name}")})
 
     assert asker.call("greeter", "greet", _Name(name="Ann")) == "hello Ann"
     assert asker.call("greeter", "greet", _Name(name="Bo")) == "hello Bo"
@@ -162,7 +170,7 @@ def test_an_error_reply_is_raised_with_code_hint_and_field(connect: Connect) -> 
     def refuse(_: _Name) -> None:
         raise CallError(failure)
 
-    service.answer("greeter", "one", {"greet": (_Name, refuse)})
+    _serve(service, "greeter", "one", {"greet": (_Name, refuse)})
 
     with pytest.raises(CallError, match=r"There is no Ann\.") as caught:
         asker.call("greeter", "greet", _Name(name="Ann"))
@@ -172,7 +180,7 @@ def test_an_error_reply_is_raised_with_code_hint_and_field(connect: Connect) -> 
 
 def test_arguments_that_do_not_fit_are_refused_with_the_field(connect: Connect) -> None:
     asker, service = connect("asker"), connect("service")
-    service.answer("greeter", "one", {"greet": (_Name, lambda _: "hello")})
+    _serve(service, "greeter", "one", {"greet": (_Name, lambda _: "hello")})
 
     with pytest.raises(CallError) as caught:
         asker.call("greeter", "greet")
@@ -182,7 +190,7 @@ def test_arguments_that_do_not_fit_are_refused_with_the_field(connect: Connect) 
 
 def test_a_verb_that_nobody_knows_is_refused_and_the_known_ones_are_told(connect: Connect) -> None:
     asker, service = connect("asker"), connect("service")
-    service.answer("greeter", "one", {"greet": (_Name, lambda _: "hello")})
+    _serve(service, "greeter", "one", {"greet": (_Name, lambda _: "hello")})
 
     with pytest.raises(CallError) as caught:
         asker.call("greeter", "insult")
@@ -196,7 +204,7 @@ def test_a_verb_that_stumbles_answers_internal_and_the_service_lives_on(connect:
     def stumble(name: _Name) -> str:
         return {"Ann": "hello"}[name.name]
 
-    service.answer("greeter", "one", {"greet": (_Name, stumble)})
+    _serve(service, "greeter", "one", {"greet": (_Name, stumble)})
 
     with pytest.raises(CallError, match="KeyError: 'Bo'") as caught:
         asker.call("greeter", "greet", _Name(name="Bo"))
@@ -208,7 +216,7 @@ def test_a_verb_that_stumbles_answers_internal_and_the_service_lives_on(connect:
 def test_an_answer_that_cannot_be_written_does_not_end_the_service(connect: Connect) -> None:
     asker, service = connect("asker"), connect("service")
     answers: Iterator[Any] = iter([object(), "hello"])
-    service.answer("greeter", "one", {"greet": (_Name, lambda _: next(answers))})
+    _serve(service, "greeter", "one", {"greet": (_Name, lambda _: next(answers))})
 
     with pytest.raises(NoAnswerError):
         asker.call("greeter", "greet", _Name(name="Ann"), 0.5)
@@ -229,11 +237,14 @@ def test_without_an_answer_the_deadline_passes_and_the_service_is_named(connect:
 def test_all_instances_are_gathered_until_the_deadline(connect: Connect) -> None:
     asker = connect("asker")
     for instance in ("one", "two"):
-        connect(instance).answer("greeter", instance, {"greet": (_Name, lambda _, me=instance: f"hello from {me}")})
+        _serve(connect(instance), "greeter", instance, {"greet": (_Name, f"hello from {instance}, {{0.name}}".format)})
 
     replies = list(asker.gather("greeter", "greet", _Name(name="Ann"), 1.0))
 
-    assert {reply.instance: reply.result for reply in replies} == {"one": "hello from one", "two": "hello from two"}
+    assert {reply.instance: reply.result for reply in replies} == {
+        "one": "hello from one, Ann",
+        "two": "hello from two, Ann",
+    }
 
 
 def test_a_late_reply_is_nobodys(connect: Connect) -> None:
@@ -246,7 +257,7 @@ def test_a_late_reply_is_nobodys(connect: Connect) -> None:
         may_answer.wait(10)
         return f"hello {name.name}"
 
-    service.answer("greeter", "one", {"greet": (_Name, dawdle)})
+    _serve(service, "greeter", "one", {"greet": (_Name, dawdle)})
     with pytest.raises(NoAnswerError):
         asker.call("greeter", "greet", _Name(name="Ann"), 0.3)
     assert asked.wait(5)
@@ -258,7 +269,7 @@ def test_a_late_reply_is_nobodys(connect: Connect) -> None:
 
 def test_calls_from_many_threads_get_their_own_answers(connect: Connect) -> None:
     asker, service = connect("asker"), connect("service")
-    service.answer("greeter", "one", {"greet": (_Name, lambda name: name.name)})
+    _serve(service, "greeter", "one", {"greet": (_Name, lambda name: name.name)})
     answers: dict[str, str] = {}
 
     def ask(name: str) -> None:
@@ -299,7 +310,7 @@ def test_garbage_on_a_call_topic_does_no_harm(connect: Connect) -> None:
     asker, service = connect("asker"), connect("service")
     losses: list[bool] = []
     service.on_session(losses.append)
-    service.answer("greeter", "one", {"greet": (_Name, lambda name: f"hello {name.name}")})
+    _serve(service, "greeter", "one", {"greet": (_Name, lambda name: f"hello {name.name}")})
 
     for payload in GARBAGE:
         asker.publish(topics.call("greeter", "greet"), payload)
@@ -317,7 +328,7 @@ def test_garbage_on_a_reply_topic_does_no_harm(connect: Connect) -> None:
             service.publish(topics.reply("asker"), payload, correlation=b"\xff\0")
         return f"hello {name.name}"
 
-    service.answer("greeter", "one", {"greet": (_Name, tease)})
+    _serve(service, "greeter", "one", {"greet": (_Name, tease)})
 
     assert asker.call("greeter", "greet", _Name(name="Ann")) == "hello Ann"
 
@@ -346,7 +357,7 @@ def test_a_reply_with_the_right_correlation_that_cannot_be_read_is_skipped(mosqu
 def test_a_call_crosses_from_one_protocol_to_the_other(mosquitto: Broker, asked_in: str, answered_in: str) -> None:
     asker = _started(open_bus(f"{mosquitto.url}?protocol={asked_in}", "asker"))
     service = _started(open_bus(f"{mosquitto.url}?protocol={answered_in}", "service"))
-    service.answer("greeter", "one", {"greet": (_Name, lambda name: f"hello {name.name}")})
+    _serve(service, "greeter", "one", {"greet": (_Name, lambda name: f"hello {name.name}")})
 
     assert asker.call("greeter", "greet", _Name(name="Ann")) == "hello Ann"
     asker.stop()
@@ -355,7 +366,7 @@ def test_a_call_crosses_from_one_protocol_to_the_other(mosquitto: Broker, asked_
 
 def test_a_call_made_before_the_first_connection_is_answered_by_a_broker_that_speaks_3_1_1_only(amqtt: Broker) -> None:
     service = _started(open_bus(amqtt.url, "service"))
-    service.answer("greeter", "one", {"greet": (_Name, lambda name: f"hello {name.name}")})
+    _serve(service, "greeter", "one", {"greet": (_Name, lambda name: f"hello {name.name}")})
     asker = open_bus(amqtt.url, "asker")
     asker.start()
 
@@ -366,7 +377,7 @@ def test_a_call_made_before_the_first_connection_is_answered_by_a_broker_that_sp
 
 def test_a_device_of_3_1_1_calls_with_all_it_needs_in_the_body(mosquitto: Broker) -> None:
     service = _started(open_bus(mosquitto.url, "service"))
-    service.answer("greeter", "one", {"greet": (_Name, lambda name: f"hello {name.name}")})
+    _serve(service, "greeter", "one", {"greet": (_Name, lambda name: f"hello {name.name}")})
     device = _started(open_bus(f"{mosquitto.url}?protocol=3.1.1", "device"))
     inbox = _heard(device, "devices/7/answers")
 
@@ -397,7 +408,7 @@ def test_an_answerer_can_be_asked_without_anyone_waiting_for_the_reply(connect: 
 
 def test_stop_ends_the_thread_that_answers(mosquitto: Broker) -> None:
     service = _started(open_bus(mosquitto.url, "service"))
-    service.answer("greeter", "one", {})
+    _serve(service, "greeter", "one", {})
 
     service.stop()
 
@@ -422,7 +433,7 @@ def test_nothing_is_published_on_a_topic_that_the_broker_would_hang_up_for(conne
 def test_a_message_that_paho_cannot_read_does_not_stop_a_durable_client(mosquitto: Broker) -> None:
     bus = _started(open_bus(mosquitto.url, "reader", durable=True))
     inbox = _heard(bus, "a")
-    writer = paho.Client(paho.CallbackAPIVersion.VERSION2, "writer", protocol=paho.MQTTv5)
+    writer = paho.Client(CallbackAPIVersion.VERSION2, "writer", protocol=paho.MQTTv5)
     writer.connect("127.0.0.1", mosquitto.port)
     writer.loop_start()
     byte_order_mark = PahoProperties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho has no hints here
@@ -641,12 +652,15 @@ def test_a_state_that_changes_during_the_birth_is_the_one_that_stays(mosquitto: 
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_birth_gets_through_though_65000_messages_wait(mosquitto: Broker, protocol: str) -> None:
+def test_a_birth_gets_through_though_as_many_messages_wait_as_may(
+    mosquitto: Broker, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fpbus.bus.paho_transport.MOST_UNCONFIRMED", 500)
     link = Link(mosquitto.port)
     link.cut()
     address = BrokerAddress.parse(f"mqtt://127.0.0.1:{link.port}?protocol={protocol}")
     bus = Bus(PahoTransport(address, "busy", durable=False), "", _Mortal())
-    for _ in range(65_000):
+    for _ in range(500):
         bus.publish("a", b"")
     bus.start()
     blocked = threading.Thread(target=bus.publish, args=("a", b"one too many"))
@@ -681,7 +695,7 @@ def test_no_message_waits_for_nagle(mosquitto: Broker) -> None:
 def test_a_round_trip_takes_a_few_milliseconds(mosquitto: Broker, protocol: str) -> None:
     asker = _started(open_bus(f"{mosquitto.url}?protocol={protocol}", "asker"))
     service = _started(open_bus(f"{mosquitto.url}?protocol={protocol}", "service"))
-    service.answer("greeter", "one", {"greet": (_Name, lambda name: name.name)})
+    _serve(service, "greeter", "one", {"greet": (_Name, lambda name: name.name)})
     asker.call("greeter", "greet", _Name(name="warm-up"))
 
     took: list[float] = []
@@ -719,7 +733,7 @@ def test_a_url_that_cannot_be_used_is_refused_without_its_password(url: str) -> 
         open_bus(url, "client")
 
     assert "secret" not in str(refusal.value)
-    assert refusal.value.__suppress_context__
+    assert "secret" not in "".join(traceback.format_exception(refusal.value))
 
 
 @pytest.mark.parametrize(

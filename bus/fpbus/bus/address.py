@@ -62,5 +62,5 @@ class BrokerAddress:
 
 
 def _masked(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
+    scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"

@@ -186,7 +186,9 @@ class PahoTransport:
             manual_ack=True,
         )
         client.connect_timeout = CONNECT_TIMEOUT_S
-        client.max_inflight_messages_set(65_535)
+        # No limit: else the messages beyond it wait while acks overtake them, and paho walks through
+        # all that wait at every receipt.
+        client.max_inflight_messages_set(0)
         client.max_queued_messages_set(0)
         if self._address.tls:
             client.tls_set()

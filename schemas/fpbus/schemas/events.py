@@ -151,7 +151,8 @@ class Latest(Event, frozen=True, kw_only=True, omit_defaults=True, tag="latest")
 class ServiceStatus(Event, frozen=True, kw_only=True, omit_defaults=True, tag="service_status"):
     """Is a service there, and how is it. Retained; the last will says `online: false`, `gone`.
 
-    A will repeats `since` of the birth that it belongs to, so that a stale one can be told from a true one.
+    A will repeats `since` of the birth that it belongs to, so that a stale one can be told from a true one;
+    `started` is when the process began, and tells two of the same name apart.
     """
 
     online: bool
@@ -160,6 +161,7 @@ class ServiceStatus(Event, frozen=True, kw_only=True, omit_defaults=True, tag="s
     role: str
     instance: str
     version: str
+    started: datetime | None = None
     pid: int = 0
     active: bool = True
     reason: str | None = None

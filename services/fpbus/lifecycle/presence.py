@@ -1,16 +1,22 @@
-"""What a service says of itself on `fpbus/services/{role}/{instance}/status`."""
+"""What a service says of itself on `fpbus/services/{role}/{instance}/status`.
+
+It also listens there. A will of an earlier connection of its own that comes late is put right. A birth of another
+process with the same name means that two fight for one client id: not every broker says so when it throws
+a client out, and each would come back for ever. The one that was started first gives way.
+"""
 
 import os
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.metadata import version
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
-from fpbus.bus import Bus, Will
-from fpbus.schemas import ServiceStatus, encode, topics
+from fpbus.bus import Bus, Delivery, Inbox, Will
+from fpbus.schemas import ServiceStatus, WireError, decode, encode, topics
+
+_VANISHED: Final = "vanished"
 
 State = Literal["init", "ready", "degraded", "stopping", "gone"]
 
@@ -19,12 +25,15 @@ class ServicePresence:
     """The birth and the will of a service's connection, and every change of its state between them."""
 
     def __init__(self, role: str, instance: str, *, active: bool = True, lease: str | None = None) -> None:
+        from importlib.metadata import version  # slow to import, and clients of the bus have no presence
+
         self._lock = threading.Lock()
         self._bus: Bus | None = None
         self._status = ServiceStatus(
             online=True,
             state="init",
             since=datetime.now(UTC),
+            started=datetime.now(UTC),
             role=role,
             instance=instance,
             version=version("fpbus"),
@@ -32,7 +41,7 @@ class ServicePresence:
             active=active,
             lease=lease,
         )
-        self.on_change: Callable[[ServiceStatus], None] = _nobody
+        self.on_rival: Callable[[str], None] = _nobody
 
     @property
     def topic(self) -> str:
@@ -43,13 +52,15 @@ class ServicePresence:
         return self._status.state
 
     def attach(self, bus: Bus) -> None:
+        """Speak and listen on this connection, which is about to start."""
         self._bus = bus
+        bus.subscribe(_Echo(self._hear), self.topic)
 
     def will(self) -> Will:
         """Return the will of the next connection, with a time stamp of its own."""
         with self._lock:
             self._status = msgspec.structs.replace(self._status, since=datetime.now(UTC))
-            gone = msgspec.structs.replace(self._status, online=False, state="gone", active=False, reason="vanished")
+            gone = msgspec.structs.replace(self._status, online=False, state="gone", active=False, reason=_VANISHED)
         return Will(self.topic, encode(gone))
 
     def birth(self) -> Will:
@@ -62,10 +73,36 @@ class ServicePresence:
             if new == self._status:
                 return
             self._status = new
-        self.on_change(new)
         if self._bus is not None and self._bus.connected:
             self._bus.publish(self.topic, new, retain=True)
 
+    def _hear(self, delivery: Delivery) -> None:
+        assert self._bus is not None
+        self._bus.ack(delivery)
+        try:
+            heard = decode(delivery.payload, ServiceStatus)
+        except WireError:
+            return
+        mine = self._status
+        if heard.started is None or mine.started is None or mine.state == "gone":
+            return
+        if heard.started > mine.started and (heard.online or heard.reason == _VANISHED):
+            # Also its will: our own coming back may just have thrown it out.
+            self.on_rival(f"another {mine.role} named {mine.instance} has been started (pid {heard.pid})")
+        elif not heard.online and heard.started == mine.started:
+            self._bus.publish(self.topic, mine, retain=True)
 
-def _nobody(_status: ServiceStatus) -> None:
-    """Stand in until somebody wants to hear of changes."""
+
+class _Echo(Inbox):
+    """Hands over on the network thread; what it calls must not block."""
+
+    def __init__(self, hear: Callable[[Delivery], None]) -> None:
+        super().__init__()
+        self._hear = hear
+
+    def put(self, delivery: Delivery) -> None:
+        self._hear(delivery)
+
+
+def _nobody(_reason: str) -> None:
+    """Stand in until somebody wants to hear of rivals."""

@@ -61,6 +61,7 @@ def run_service(service: Service, presence: ServicePresence, stop: Stop, role: s
     Prints one line `ready` with role, instance and pid on standard output. Raises what `start` raises, and
     `TakenOverError` when another process has taken the place of this one.
     """
+    presence.on_rival = stop.request
     _listen_for_signals(stop)
     try:
         service.start()

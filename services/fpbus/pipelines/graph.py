@@ -24,18 +24,25 @@ class PipelineFailedError(Exception):
     """A node raised, or the inputs do not fit. The cause is the user's exception."""
 
     def __init__(self, cause: Exception, node: str | None) -> None:
-        super().__init__(str(cause))
+        super().__init__(str(cause) if node else _plain(str(cause)))
         self.cause = cause
         self.node = node
 
     @property
     def trace(self) -> str:
-        """The traceback, from the user's first line on."""
+        """The traceback with the user's own lines only; empty where none of them was reached."""
         frames = traceback.extract_tb(self.cause.__traceback__)
         users = [frame for frame in frames if "/hamilton/" not in frame.filename and "/fpbus/" not in frame.filename]
-        lines = traceback.format_list(users or frames)
-        last = traceback.format_exception_only(self.cause)
+        if not users:
+            return ""
+        lines, last = traceback.format_list(users), traceback.format_exception_only(self.cause)
         return "".join(["Traceback (most recent call last):\n", *lines, *last])
+
+
+def _plain(sentence: str) -> str:
+    """Take off the frame that Hamilton puts around what is wrong with the inputs."""
+    lines = [line.strip().removeprefix("Error: ") for line in sentence.splitlines()]
+    return " ".join(line for line in lines if line and not line.endswith("errors encountered:"))
 
 
 class Graph:

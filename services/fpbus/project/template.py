@@ -87,6 +87,7 @@ def make_project(folder: Path, name: str) -> list[Path]:
         Path("pipelines/hello.py"): _PIPELINE_PY,
         Path("hooks/__init__.py"): "",
         Path("README.md"): _README.format(name=name),
+        Path(".gitignore"): ".fpbus/\n__pycache__/\n",
     }
     made: list[Path] = []
     for path, text in files.items():

@@ -99,7 +99,7 @@ def stats(connection: sql.Connection, pipeline: str | None) -> list[PipelineStat
     return [_sum_up(name, lines) for name, lines in by_pipeline.items()]
 
 
-def _select(names: Iterable[str]) -> sql.Select[*tuple[Any, ...]]:
+def _select(names: Iterable[str]) -> "sql.Select[*tuple[Any, ...]]":
     return sql.select(*[runs.c[name] for name in names])
 
 

@@ -125,16 +125,16 @@ class Horse:
         error = RunError(
             code=FailureCode.PIPELINE_ERROR,
             type=type(cause).__name__,
-            message=str(cause),
+            message=str(failed),
             node=failed.node,
-            traceback=failed.trace,
+            traceback=failed.trace or None,
         )
         ended = ended_with(job, order, Times(started_at, datetime.now(UTC)), RunState.FAILED, error)
         assert self._project is not None
         run = self._project.graph(job.pipeline).config.run or RunConfig()
         chance = random.uniform(-1, 1)  # noqa: S311 (jitter, not a secret)
         delay = retry_delay(run, job.request, order.attempt, order.lost_before, names_of(cause), chance)
-        return Ended(ended.state, ended.result, delay, f"{type(cause).__name__}: {cause}"[:500])
+        return Ended(ended.state, ended.result, delay, f"{type(cause).__name__}: {failed}"[:500])
 
     def _note(self, job: RunJob, report: NodeReport) -> None:
         event: Literal["started", "finished", "failed"]

@@ -71,7 +71,8 @@ class CronTrigger(Trigger):
 
     An hour that spring leaves out is made up for at the first minute after it; an hour that autumn has twice counts
     once. As in Debian, neither goes for a minute or hour field that begins with `*`. What cronsim knows beyond that
-    (`L`, `MON#2`, six fields with seconds first) works too.
+    (`L`, `MON#2`, six fields with seconds first) works too. Where clocks change by less than an hour (Lord Howe) a
+    slot of that night may be missing or doubled.
     """
 
     cron: str

@@ -28,8 +28,8 @@ class Place:
     redis: Redis
     folder: Path
 
-    def child_environment(self) -> dict[str, str]:
-        """Tell a child process where things are."""
+    def _environment(self) -> dict[str, str]:
+        """Return what tells a child where things are."""
         return os.environ | {
             "PYTHONPATH": str(TESTS),
             "BENCH_MQTT_URL": self.broker.url,
@@ -39,14 +39,19 @@ class Place:
     @contextlib.contextmanager
     def child(self, *arguments: str, says_ready: bool = True) -> Generator[int]:
         """Run a Python program beside us; yield its pid once it says `ready`, and stop it in the end."""
+        log = self.folder / "children.log"
         output = subprocess.PIPE if says_ready else subprocess.DEVNULL
-        environment = self.child_environment()
-        with subprocess.Popen([sys.executable, *arguments], env=environment, stdout=output) as process:
+        with (
+            log.open("ab") as errors,
+            subprocess.Popen(
+                [sys.executable, *arguments], env=self._environment(), stdout=output, stderr=errors
+            ) as process,
+        ):
             try:
                 if process.stdout is not None:
                     waiting, _, _ = select.select([process.stdout], [], [], STARTS_WITHIN_S)
                     assert waiting, f"{arguments} is not ready after {STARTS_WITHIN_S} s"
-                    assert process.stdout.readline() == b"ready\n", f"{arguments} did not start"
+                    assert process.stdout.readline() == b"ready\n", f"{arguments}: {log.read_text()[-3000:]}"
                 yield process.pid
             finally:
                 _stop(process)

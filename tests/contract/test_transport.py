@@ -46,6 +46,7 @@ class Peer:
     transport: Transport
     cut: Callable[[], None]
     mend: Callable[[], None]
+    hung_up: Callable[[], bool]
     will: Will | None = None
     stumbles: bool = False
     messages: list[Delivery] = field(default_factory=list[Delivery])
@@ -106,6 +107,12 @@ class Peer:
         """Return when the broker has handled all that was sent before."""
         self.say("fence", b"x")
 
+    def witness_end_of(self, other: "Peer") -> None:
+        """Return when the broker has noticed that another client is gone; amqtt takes a moment after it hung up."""
+        wait_for(other.hung_up, what=f"the end of the connection of {other.transport.client_id}")
+        self.fence()
+        self.fence()
+
     def payloads(self) -> list[bytes]:
         return [delivery.payload for delivery in self.messages]
 
@@ -144,7 +151,7 @@ def _in_memory() -> Callable[[str, bool], Peer]:
 
     def make(client_id: str, durable: bool) -> Peer:  # noqa: FBT001 (one shape for both)
         transport = MemoryTransport(broker, client_id, durable=durable)
-        return Peer(transport, transport.lose, transport.come_back)
+        return Peer(transport, transport.lose, transport.come_back, lambda: True)
 
     return make
 
@@ -153,7 +160,7 @@ def _at(port: int, query: str = "") -> Callable[[str, bool], Peer]:
     def make(client_id: str, durable: bool) -> Peer:  # noqa: FBT001 (one shape for both)
         link = Link(port)
         address = BrokerAddress.parse(f"mqtt://127.0.0.1:{link.port}{query}")
-        return Peer(PahoTransport(address, client_id, durable=durable), link.cut, link.mend)
+        return Peer(PahoTransport(address, client_id, durable=durable), link.cut, link.mend, lambda: link.idle)
 
     return make
 
@@ -296,7 +303,7 @@ def test_a_durable_client_gets_what_was_published_while_it_was_away(world: World
     reader.transport.subscribe({"a": 1})
     reader.fence()
     reader.cut()
-    wait_for(lambda: reader.losses)
+    writer.witness_end_of(reader)
 
     writer.say("a", b"1", b"2", b"3")
     reader.mend()
@@ -312,6 +319,7 @@ def test_a_durable_client_gets_it_after_a_restart_under_the_same_id(world: World
     reader.transport.subscribe({"a": 1})
     reader.fence()
     reader.transport.stop(5)
+    writer.witness_end_of(reader)
 
     writer.say("a", b"1", b"2", b"3")
     restarted = world.peer("reader", durable=True)
@@ -328,7 +336,7 @@ def test_any_other_client_begins_anew_with_its_subscriptions(world: World) -> No
     reader.transport.subscribe({"a": 1})
     reader.fence()
     reader.cut()
-    wait_for(lambda: reader.losses)
+    writer.witness_end_of(reader)
 
     writer.say("a", b"while it was away")
     reader.mend()

@@ -1,5 +1,6 @@
 """How runs end: values, errors, timeouts, cancels, deaths. One running system for all of these tests."""
 
+import os
 import signal
 import uuid
 from collections.abc import Iterator
@@ -341,15 +342,15 @@ def test_a_runner_that_was_frozen_past_its_lease_cannot_overwrite(stack: Stack, 
     device.run("kinds", {"run_id": "frozen", "final_vars": ["sleeps"], "inputs": inputs})
     wait_for(lambda: started.exists() and started.read_text(), what="the start")
 
-    frozen.popen.send_signal(signal.SIGSTOP) if frozen.popen else None
+    os.kill(frozen.pid, signal.SIGSTOP)
     other.start().wait_ready()
     result = device.wait_result("frozen", 30)
-    frozen.popen.send_signal(signal.SIGCONT) if frozen.popen else None
+    os.kill(frozen.pid, signal.SIGCONT)
 
     assert (result["state"], result["attempt"], result["runner"]) == ("succeeded", 2, "other/1")
     wait_for(lambda: "superseded" in frozen.log.read_text() or "another worker has" in frozen.log.read_text(), 20)
     assert device.result_counts()["frozen"] == 1
-    assert [row for row in stack.records() if row[0] == "frozen"] == [("frozen", "succeeded", 2)]
+    assert stack.wait_records(1) == [("frozen", "succeeded", 2)]
     other.kill(signal.SIGTERM)
 
 

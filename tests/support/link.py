@@ -14,6 +14,7 @@ class Link:
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []
         self._up = True
+        self._serving = 0
         self.swallows = False
         self.swallowed = 0
         self.port: int = self._listener.getsockname()[1]
@@ -34,6 +35,11 @@ class Link:
     def swallow(self) -> None:
         """Let nothing reach the broker any more, and the client think that it does; `swallowed` counts bytes."""
         self.swallows = True
+
+    @property
+    def idle(self) -> bool:
+        """Have both ends of every connection hung up."""
+        return self._serving == 0
 
     def close(self) -> None:
         self.cut()
@@ -60,6 +66,7 @@ class Link:
             for end in (client, broker):
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._open += [client, broker]
+            self._serving += 1
         threading.Thread(target=self._serve, args=(client, broker), daemon=True).start()
 
     def _serve(self, client: socket.socket, broker: socket.socket) -> None:
@@ -69,6 +76,8 @@ class Link:
         upward.join()
         client.close()
         broker.close()
+        with self._lock:
+            self._serving -= 1
 
     def _pump(self, source: socket.socket, target: socket.socket, upward: bool) -> None:  # noqa: FBT001 (a direction)
         with contextlib.suppress(OSError):

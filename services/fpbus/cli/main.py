@@ -1,12 +1,12 @@
 """The command line as a whole: which commands there are, and what becomes of their errors."""
 
-import importlib
 import os
 import sys
 from typing import Annotated, Final
 
 import typer
 
+from .demo import demo
 from .group import Commands
 from .init import init
 from .output import finish, tell
@@ -24,18 +24,9 @@ NOT_RIGHT: Final = 8
 app = typer.Typer(
     name="fpbus", cls=Commands, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
 )
-for command in (init, up, trigger, watch, ps, health, serve):
+for command in (init, up, trigger, watch, ps, health, serve, demo):
     app.command()(command)
 app.add_typer(runs, name="runs")
-
-
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
-def demo(context: typer.Context) -> None:
-    """See fpbus at work in a project of its own."""
-    command = importlib.import_module("fpbus.cli.demo.command").demo
-    shown = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
-    shown.command()(command)
-    shown(context.args, prog_name="fpbus demo")
 
 
 def _show_version(wanted: bool) -> None:

@@ -20,5 +20,5 @@ def coldest(days: list[dict[str, str]]) -> str:
     return f"{day['temp_min']} °C on {day['date']}"
 
 
-def extremes(days: list[dict[str, str]], hottest: str, coldest: str) -> str:
-    return f"{len(days)} days, {coldest} to {hottest}"
+def extremes(hottest: str, coldest: str) -> str:
+    return f"{coldest}, {hottest}"

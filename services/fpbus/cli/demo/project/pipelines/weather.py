@@ -19,7 +19,7 @@ def feels_like(mean_temperature: float, wind: float) -> float:
     kilometres_per_hour = wind * 3.6
     if mean_temperature > 10 or kilometres_per_hour < 4.8:
         return mean_temperature
-    cooling = kilometres_per_hour**0.16
+    cooling: float = kilometres_per_hour**0.16
     return round(13.12 + 0.6215 * mean_temperature + (0.3965 * mean_temperature - 11.37) * cooling, 1)
 
 
@@ -32,7 +32,9 @@ def comfort(feels_like: float, cool_from: float, mild_from: float, warm_from: fl
     return "mild" if feels_like < warm_from else "warm"
 
 
-def warnings(temp_min: float, temp_max: float, wind: float, precipitation: float, limits: dict[str, float]) -> list[str]:
+def warnings(
+    temp_min: float, temp_max: float, wind: float, precipitation: float, limits: dict[str, float]
+) -> list[str]:
     """What one should have been warned of."""
     passed = {
         "frost": temp_min < limits["frost"],

@@ -1,7 +1,6 @@
 """fpbus end to end: all four services, one worker; runs/s, idle latency hop by hop, CPU and memory."""
 
 import json
-import os
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -41,26 +40,20 @@ def _load(place: Place, stack: Stack, runs: int) -> Figures:
     after = _cpu(place, stack)
     driver.check(ids)
     driver.close()
-    return {"per_s": runs / seconds} | {f"cpu_us {name}": (after[name] - before[name]) / runs * 1e6 for name in after}
+    return {"per_s": runs / seconds} | processes.cpu_figures(before, after, runs)
 
 
 def _cpu(place: Place, stack: Stack) -> dict[str, float]:
-    assert place.broker.process is not None
-    assert place.redis.process is not None
     pids = {name: stack.processes[name].pid for name in SERVICES}
-    pids |= {"mosquitto": place.broker.process.pid, "redis": place.redis.process.pid, "driver": os.getpid()}
-    used = {name: processes.cpu_s(pid) for name, pid in pids.items()}
-    used["driver"] = sum(os.times()[:2])  # of this process alone: stopped services count as its children
+    used = processes.cpu_of(pids | place.pids())
     return used | {"work-horse": processes.cpu_of_children_s(pids["runner"])}
 
 
 def _memory(stack: Stack, rss: str, pss: str) -> Figures:
     """Note the memory of each service; the runner's fork server and work-horse have rows of their own."""
     pids = {name: stack.processes[name].pid for name in SERVICES}
-    runners = [pid for pid in processes.children(pids["runner"]) if processes.memory_mb(pid)[0] > 20]
-    pids |= {f"runner child {number}": pid for number, pid in enumerate(runners, 1)}
     figures: Figures = {}
-    for name, pid in pids.items():
+    for name, pid in (pids | processes.forks_of(pids["runner"])).items():
         figures[f"{rss} {name}"], figures[f"{pss} {name}"] = processes.memory_mb(pid)
     return figures
 

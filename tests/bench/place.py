@@ -28,6 +28,10 @@ class Place:
     redis: Redis
     folder: Path
 
+    def pids(self) -> dict[str, int]:
+        servers = {"mosquitto": self.broker.process, "redis": self.redis.process}
+        return {name: process.pid for name, process in servers.items() if process is not None}
+
     def _environment(self) -> dict[str, str]:
         """Return what tells a child where things are."""
         return os.environ | {

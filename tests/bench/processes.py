@@ -1,12 +1,27 @@
 """What a process costs: CPU time and memory, as the kernel counts them."""
 
+import os
+from collections.abc import Mapping
+
 import psutil
+
+from bench.figures import Figures
 
 
 def cpu_s(pid: int) -> float:
     """Return the CPU seconds of a process, and of those children of it that have ended."""
     times = psutil.Process(pid).cpu_times()
     return times.user + times.system + times.children_user + times.children_system
+
+
+def cpu_of(pids: Mapping[str, int]) -> dict[str, float]:
+    """Return the CPU seconds of some processes, and of this one alone, which is the driver."""
+    return {name: cpu_s(pid) for name, pid in pids.items()} | {"driver": sum(os.times()[:2])}
+
+
+def cpu_figures(before: Mapping[str, float], after: Mapping[str, float], runs: int) -> Figures:
+    """Return the microseconds of CPU that each process has spent on one run."""
+    return {f"cpu_us {name}": (after[name] - before[name]) / runs * 1e6 for name in after}
 
 
 def cpu_of_children_s(pid: int) -> float:
@@ -20,5 +35,11 @@ def memory_mb(pid: int) -> tuple[float, float]:
     return memory.rss / 1e6, memory.pss / 1e6
 
 
-def children(pid: int) -> list[int]:
-    return [one.pid for one in psutil.Process(pid).children(recursive=True)]
+def forks_of(pid: int) -> dict[str, int]:
+    """Return the pids of a runner's fork server and of the work-horse that it has made."""
+    return {
+        name: pid
+        for server in psutil.Process(pid).children()
+        for horse in server.children()
+        for name, pid in (("fork server", server.pid), ("work-horse", horse.pid))
+    }

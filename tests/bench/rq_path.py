@@ -25,9 +25,9 @@ def _idle(place: Place, count: int) -> Figures:
 
 def _load(place: Place, pids: dict[str, int], runs: int) -> Figures:
     driver, ids = Driver(place.broker.url), run_ids("load", runs)
-    before = {name: processes.cpu_s(pid) for name, pid in pids.items()}
+    before = processes.cpu_of(pids | place.pids())
     seconds = driver.load(ids)
-    used = {name: processes.cpu_s(pid) - before[name] for name, pid in pids.items()}
+    after = processes.cpu_of(pids | place.pids())
     driver.check(ids)
     driver.close()
-    return {"per_s": runs / seconds} | {f"cpu_us {name}": seconds / runs * 1e6 for name, seconds in used.items()}
+    return {"per_s": runs / seconds} | processes.cpu_figures(before, after, runs)

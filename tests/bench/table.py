@@ -70,8 +70,12 @@ def _idle(results: Results) -> Iterator[str]:
 def _cpu(results: Results) -> Iterator[str]:
     yield "CPU PER RUN AT LOAD, US"
     for variant in (FPBUS, RQ, RQ_FORKING):
-        for name in results.names(variant, "cpu_us "):
-            yield f"  {variant + ': ' + name:<34} {_show(results.figure(variant, f'cpu_us {name}'), 0)}"
+        names = results.names(variant, "cpu_us ")
+        for name in names:
+            yield f"  {variant + ': ' + name:<42} {_show(results.figure(variant, f'cpu_us {name}'), 0)}"
+        used = [results.figure(variant, f"cpu_us {name}") for name in names if name != "driver"]
+        if total := sum(one.median for one in used if one is not None):
+            yield f"  {variant + ': all but the driver':<42} {total:,.0f}"
     yield ""
 
 

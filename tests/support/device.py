@@ -39,7 +39,10 @@ class Device:
         assert subscribed.wait(10)
 
     def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
-        body = json.loads(message.payload)
+        try:
+            body = json.loads(message.payload)
+        except ValueError:  # tests publish garbage too
+            return
         with self._lock:
             self._heard.append((message.topic, body))
             if message.topic.endswith("/result"):
@@ -63,6 +66,11 @@ class Device:
         """Return what was heard on topics with this ending, decoded."""
         with self._lock:
             return [body for topic, body in self._heard if topic.endswith(ending)]
+
+    def all(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return everything that was heard: topic and decoded payload."""
+        with self._lock:
+            return list(self._heard)
 
     def results(self) -> list[dict[str, Any]]:
         return self.messages(ending="/result")

@@ -159,7 +159,7 @@ class Screen:
         if self._in_table:
             return
         self._in_table = True
-        self._title("3. Its other messages, a line for each run; times count from the message")
+        self._title("3. All its messages, a line for each run; times count from the message")
         self._say(_ROW.format("RUN", "HIGH", "FEELS", "VERDICT", "ACCEPTED", "NODES", "RESULT"), _ASIDE)
 
     def _show_row(self, run: Run) -> None:

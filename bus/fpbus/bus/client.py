@@ -136,11 +136,8 @@ class Bus:
         Raises `TopicError` for a topic that the broker would end the connection for.
         """
         payload = message if isinstance(message, bytes) else encode(message)
-        properties = Properties(
-            content_type=None if isinstance(message, bytes) else JSON,
-            correlation=correlation,
-            user={"traceparent": traceparent} if traceparent else {},
-        )
+        user = {"traceparent": traceparent} if traceparent else {}
+        properties = Properties(correlation=correlation, user=user)  # no content type: JSON needs none
         return self._send(topic, payload, properties, qos, retain=retain)
 
     def _send(

@@ -2,17 +2,23 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.exception import MalformedPacket
+
+_READ_BYTES: Final = 64 * 1024
 
 log = logging.getLogger(__name__)
 
 
 class PahoClient(paho.Client):
     """A client that can fall back to MQTT 3.1.1, keeps the order of what waits, and survives what it cannot read."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._arrived = memoryview(b"")
 
     @property
     def unconfirmed(self) -> Mapping[int, paho.MQTTMessage]:
@@ -23,6 +29,23 @@ class PahoClient(paho.Client):
         """Speak MQTT 3.1.1 from the next connection on; what waits to be sent is sent there."""
         self._protocol = paho.MQTTv311
         self._clean_session = not durable
+
+    def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
+        code = super().loop_read(max_packets)
+        while self._arrived and code == MQTTErrorCode.MQTT_ERR_SUCCESS:  # a select would not see these
+            code = super().loop_read(max_packets)
+        return code
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        # paho asks for a packet in at least three pieces; one system call for many packets is enough.
+        if not self._arrived:
+            self._arrived = memoryview(super()._sock_recv(_READ_BYTES))
+        piece, self._arrived = self._arrived[:bufsize], self._arrived[bufsize:]
+        return bytes(piece)
+
+    def _sock_close(self) -> None:
+        self._arrived = memoryview(b"")
+        super()._sock_close()
 
     def _send_publish(self, *args: Any, **kwargs: Any) -> MQTTErrorCode:
         # Before the broker has let us in, paho would send a message at once, ahead of those that wait for that.

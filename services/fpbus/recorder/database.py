@@ -115,9 +115,9 @@ def history_url(settings: Settings) -> sql.URL:
     return url
 
 
-def insert(connection: sql.Connection, table: sql.Table) -> Insert:
-    """Return an insert of the connection's dialect, which knows `on conflict`."""
-    return _INSERT[connection.dialect.name](table)
+def insert(dialect: str, table: sql.Table) -> Insert:
+    """Return an insert of the dialect, which knows `on conflict`."""
+    return _INSERT[dialect](table)
 
 
 def _unusable(why: str) -> SettingsError:

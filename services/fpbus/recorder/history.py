@@ -1,6 +1,7 @@
 """The table of runs: one row per run, whatever was heard of it and in whatever order."""
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -8,7 +9,7 @@ import sqlalchemy as sql
 
 from fpbus.schemas import ListRuns, PipelineStats, RunRecord
 
-from .database import Utc, insert, metadata
+from .database import Insert, Utc, insert, metadata
 from .handlers import RunRow, utc
 
 runs: Final = sql.Table(
@@ -36,11 +37,14 @@ runs: Final = sql.Table(
 _KEPT: Final = RunRow.__struct_fields__
 _SHOWN: Final = RunRecord.__struct_fields__
 _LISTED: Final = tuple(name for name in _SHOWN if name != "outputs")
+_FIND: Final = sql.select(*[runs.c[name] for name in _KEPT]).where(
+    runs.c.run_id.in_(sql.bindparam("run_ids", expanding=True))
+)
 
 
 def find(connection: sql.Connection, run_ids: Collection[str]) -> dict[str, RunRow]:
     """Return the rows of those runs that are known."""
-    found = connection.execute(_select(_KEPT).where(runs.c.run_id.in_(run_ids)))
+    found = connection.execute(_FIND, {"run_ids": list(run_ids)})
     return {row.run_id: row for row in map(_row, found)}
 
 
@@ -48,16 +52,22 @@ def put(connection: sql.Connection, rows: Collection[RunRow]) -> None:
     """Insert or replace rows. Safe to repeat."""
     if not rows:
         return
-    new = insert(connection, runs)
+    values = [msgspec.structs.asdict(row) | {"duration_s": row.duration_s} for row in rows]
+    connection.execute(_put_statement(connection.dialect.name), values)
+
+
+@lru_cache
+def _put_statement(dialect: str) -> Insert:
+    """Build the upsert once: building costs more than executing."""
+    new = insert(dialect, runs)
     same_end = sql.and_(runs.c.state == new.excluded.state, runs.c.attempt == new.excluded.attempt)
     goes_on = sql.and_(runs.c.finished_at.is_(None), runs.c.attempt <= new.excluded.attempt)
-    statement = new.on_conflict_do_update(
+    return new.on_conflict_do_update(
         index_elements=[runs.c.run_id],
         set_={column.name: new.excluded[column.name] for column in runs.c if not column.primary_key},
         # The rows were folded with what the table held; whoever wrote in between must not be undone.
         where=sql.or_(goes_on, same_end),
     )
-    connection.execute(statement, [msgspec.structs.asdict(row) | {"duration_s": row.duration_s} for row in rows])
 
 
 def last_finished(connection: sql.Connection, pipeline: str) -> RunRow | None:

@@ -47,7 +47,9 @@ class Lease:
         connection.execute(sql.delete(leases).where(leases.c.role == self._role, leases.c.token == self._token))
 
     def _claim(self, connection: sql.Connection, now: float, may_take: sql.ColumnElement[bool]) -> bool:
-        claim = insert(connection, leases).values(role=self._role, token=self._token, expires_at=now + LEASE_S)
+        claim = insert(connection.dialect.name, leases).values(
+            role=self._role, token=self._token, expires_at=now + LEASE_S
+        )
         taken = claim.on_conflict_do_update(
             index_elements=[leases.c.role],
             set_={"token": claim.excluded.token, "expires_at": claim.excluded.expires_at},

@@ -30,7 +30,7 @@ from .pace import Pace
 log = logging.getLogger(__name__)
 
 BATCH: Final = 500
-GATHER_S: Final = 0.02
+GATHER_S: Final = 0.05
 RENEW_S: Final = 1.0
 LATEST_S: Final = 1.0
 RETRY_FIRST_S: Final = 0.1
@@ -182,7 +182,7 @@ class RecorderService:
         gathered = self._inbox.take(BATCH, self._patience_s())
         deadline = time.monotonic() + GATHER_S
         while gathered and len(gathered) < BATCH and time.monotonic() < deadline:
-            more = self._inbox.take(BATCH - len(gathered), GATHER_S / 4)
+            more = self._inbox.take(BATCH - len(gathered), GATHER_S / 10)
             if not more:
                 break
             gathered += more

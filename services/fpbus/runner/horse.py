@@ -16,6 +16,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import msgspec
+
 from fpbus.pipelines import (
     NodeReport,
     NotEncodableError,
@@ -35,6 +37,7 @@ from .lifeline import die_with
 from .orders import Ended, Order, Progress, Ready, decode_order, encode
 
 _FLUSH_EVERY_S: Final = 0.05
+_FLUSHES_BEFORE_SLEEP: Final = 20
 
 
 def work(pipe: Connection, parent: Connection, folder: str, storage_url: str) -> None:
@@ -68,19 +71,20 @@ class Horse:
         self._project: Project | None = None
         self._storage: Storage | None = None
         self._nodes: deque[NodeEvent] = deque()
-        self._running = threading.Event()
+        self._busy = False
+        self._awake = threading.Event()
         self._never = threading.Event()
         threading.Thread(target=self._flush_now_and_then, daemon=True).start()
 
     def run(self, order: Order) -> None:
         """Carry out an order and report how it ended, whatever happens."""
         job = read_job_data(order.data)
-        self._running.set()
+        self._busy = True
+        self._awake.set()
         ended = expired(job, order, datetime.now(UTC)) or self._attempt(job, order)
-        self._running.clear()
+        self._busy = False
         self._capture.end_lines()
-        self._flush()
-        self._send(ended)
+        self._send(msgspec.structs.replace(ended, progress=self._progress()))
 
     def _attempt(self, job: RunJob, order: Order) -> Ended:
         started_at = datetime.now(UTC)
@@ -153,16 +157,20 @@ class Horse:
         )
 
     def _flush_now_and_then(self) -> None:
-        while self._running.wait():
-            self._never.wait(_FLUSH_EVERY_S)
-            if self._running.is_set():
-                self._flush()
+        """Tell of a run that takes its time; sleep when there has been none for a second, to cost nothing then."""
+        while self._awake.wait():
+            self._awake.clear()
+            for _ in range(_FLUSHES_BEFORE_SLEEP):
+                self._never.wait(_FLUSH_EVERY_S)
+                if self._busy and (progress := self._progress()):
+                    self._send(progress)
+            if self._busy:
+                self._awake.set()
 
-    def _flush(self) -> None:
+    def _progress(self) -> Progress | None:
         nodes = [self._nodes.popleft() for _ in range(len(self._nodes))]
         lines, dropped = self._capture.take()
-        if nodes or lines:
-            self._send(Progress(nodes, lines, dropped))
+        return Progress(nodes, lines, dropped) if nodes or lines else None
 
     def _send(self, report: Progress | Ended) -> None:
         with self._sending:

@@ -29,12 +29,16 @@ class Progress(msgspec.Struct, frozen=True, array_like=True, tag="progress"):
 
 
 class Ended(msgspec.Struct, frozen=True, array_like=True, tag="ended"):
-    """How an attempt ended: `result` is the encoded `RunResult`, or with `retry_delay_s` there will be another try."""
+    """How an attempt ended: `result` is the encoded `RunResult`, or with `retry_delay_s` there will be another try.
+
+    `progress` is what had not been told yet.
+    """
 
     state: RunState
     result: bytes
     retry_delay_s: float | None = None
     reason: str | None = None
+    progress: Progress | None = None
 
 
 Report = Ready | Progress | Ended

@@ -11,6 +11,7 @@ from typing import Any, Final
 from zlib import compress
 
 from redis import Redis
+from redis.exceptions import NoScriptError
 from rq.utils import utcformat
 from rq.version import VERSION
 
@@ -89,9 +90,20 @@ class WorkQueue:
 
     def finish(self, endings: Iterable[tuple[Claim, Ended]]) -> list[bool]:
         """End attempts, in one round trip; False for one that another worker has by now."""
+        arguments = [_finish_arguments(claim, ended) for claim, ended in endings]
+        if len(arguments) == 1:
+            return [self._finish(args=arguments[0]) == b"done"]
+        try:
+            return self._finish_many(arguments)
+        except NoScriptError:  # Redis was restarted; nothing of it has been done
+            self._redis.script_load(self._finish.script)
+            return self._finish_many(arguments)
+
+    def _finish_many(self, arguments: list[list[Any]]) -> list[bool]:
+        # redis-py's own scripts in a pipeline cost a SCRIPT EXISTS each time.
         with self._redis.pipeline(transaction=False) as pipeline:
-            for claim, ended in endings:
-                self._finish(args=_finish_arguments(claim, ended), client=pipeline)
+            for one in arguments:
+                pipeline.evalsha(self._finish.sha, 0, *one)
             return [answer == b"done" for answer in pipeline.execute()]
 
     def release(self, claims: Iterable[Claim], *, started: bool) -> None:

@@ -9,11 +9,11 @@ out at once, and the dispatcher counts a lost attempt.
 
 import logging
 import os
+import select
 import threading
 import time
 from collections import deque
 from datetime import UTC, datetime
-from multiprocessing.connection import wait
 from typing import Final
 
 from redis import RedisError
@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 CLAIM_MOST: Final = 16
 SLOW_S: Final = 0.05
+FINISH_S: Final = 0.005
 IDLE_S: Final = 1.0
 RETRY_S: Final = 0.5
 
@@ -82,6 +83,10 @@ class Worker:
         self._most = 1
         self._runs = 0
         self._ear, self._mouth = os.pipe()  # wakes the worker while it attends its horse
+        self._poll = select.poll()
+        self._poll.register(self._ear, select.POLLIN)
+        self._horse_fd = -1
+        self._ended_at = 0.0
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"worker {name}", daemon=True)
 
@@ -179,9 +184,13 @@ class Worker:
             self._endings_of(self._current)
             self._current = None
             self._begin_next()
-            if not (self._current and self._horse and self._horse.pipe.poll()) or len(self._endings) >= CLAIM_MOST:
-                self._finish()
+            self._finish_if_due()
         self._finish()
+
+    def _finish_if_due(self) -> None:
+        """End in Redis what has waited long enough: one round trip for several short runs, none for long."""
+        if len(self._endings) >= CLAIM_MOST or (self._endings and time.monotonic() - self._ended_at > FINISH_S):
+            self._finish()
 
     def _begin_next(self) -> None:
         """Give the horse its next order; end at once what was cancelled while it waited."""
@@ -221,6 +230,8 @@ class Worker:
             self._mount()
             return
         if ended is not None:
+            if not self._endings:
+                self._ended_at = time.monotonic()
             self._endings.append((current.claim, ended))
             self._most = CLAIM_MOST if current.elapsed < SLOW_S else 1
             self._tell_progress(current, final=True)
@@ -234,10 +245,13 @@ class Worker:
             if left <= 0:
                 return self._kill(current, self._timeout_ending(current.claim, current, timeout_s))
             until_slow = left if current.announced else max(0.0, SLOW_S - current.elapsed)
-            heard = wait([horse.pipe, self._ear], min(left, until_slow))
-            if horse.pipe in heard:
+            patience = min(left, until_slow, FINISH_S if self._endings else left)
+            heard = dict(self._poll.poll(patience * 1000))
+            if horse.pipe.fileno() in heard:
                 report = horse.report()
                 if isinstance(report, Ended):
+                    if report.progress is not None:
+                        current.progress.append(report.progress)
                     return report
                 if isinstance(report, Progress):
                     current.progress.append(report)
@@ -245,6 +259,7 @@ class Worker:
                 os.read(self._ear, 4096)
                 if self._is_over(current):
                     return self._end_early(current)
+            self._finish_if_due()
             if current.elapsed >= SLOW_S:
                 self._announce(current)
 
@@ -272,7 +287,10 @@ class Worker:
         """Get a new horse and wait until it stands ready; the old one is put down."""
         if self._horse is not None:
             self._horse.kill()
+            self._poll.unregister(self._horse_fd)
         self._horse = self._stable.fetch()
+        self._horse_fd = self._horse.pipe.fileno()
+        self._poll.register(self._horse_fd, select.POLLIN)
         self._stale_horse = False
         self._horse.report()
 

@@ -5,6 +5,7 @@ from .calls import CallFailure as CallFailure
 from .calls import Cancel as Cancel
 from .calls import Cancelled as Cancelled
 from .calls import ListRuns as ListRuns
+from .calls import NoArguments as NoArguments
 from .calls import PipelineStats as PipelineStats
 from .calls import QueueDepth as QueueDepth
 from .calls import Queues as Queues

@@ -37,6 +37,10 @@ class Reply(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="reply"):
     error: CallFailure | None = None
 
 
+class NoArguments(Struct, frozen=True, forbid_unknown_fields=True):
+    """The arguments of a call that has none."""
+
+
 class Submit(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """`dispatcher/submit`: a run request from an operator, who may override how the pipeline runs."""
 

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Cancel a run that waits, or mark one that runs, for its worker to stop.
 -- ARGV: token, run id, queue, result, ended_at, keep in s, window in s
 -- returns 'FENCED', 'cancelled', 'marked', or the terminal state that it has already

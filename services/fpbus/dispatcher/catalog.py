@@ -1,5 +1,6 @@
 """The project's pipelines as the dispatcher knows them: read again when a file changed, the last good ones kept."""
 
+import logging
 import time
 from pathlib import Path
 from typing import Final
@@ -9,6 +10,8 @@ from fpbus.project import ProjectError, load_pipelines, load_project, names_stam
 from fpbus.schemas import LimitsConfig
 
 from .handlers import Rules
+
+log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S: Final = 1.0
 
@@ -45,8 +48,10 @@ class Catalog:
         try:
             self.rules = self._load()
             self.trouble = None
+            log.info("read the project again", extra={"pipelines": len(self.rules.pipelines)})
         except ProjectError as error:
             self.trouble = str(error)
+            log.error("kept the last good configuration", extra={"reason": self.trouble})
 
     def _load(self) -> Rules:
         project = load_project(self._folder)

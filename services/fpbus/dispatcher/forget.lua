@@ -1,7 +1,9 @@
+#!lua flags=allow-oom
 -- The history has these results: they leave the outbox, and their jobs go soon.
--- ARGV: how long a recorded job stays, in s; run ids
-local keep_s, now = tonumber(ARGV[1]), redis.call('TIME')[1]
-for i = 2, #ARGV do
+-- ARGV: token, how long a recorded job stays, in s; run ids
+if redis.call('GET', 'fpbus:dispatcher') ~= ARGV[1] then return 'FENCED' end
+local keep_s, now = tonumber(ARGV[2]), redis.call('TIME')[1]
+for i = 3, #ARGV do
   local id = ARGV[i]
   redis.call('HDEL', 'fpbus:outbox', id)
   redis.call('ZREM', 'fpbus:outbox:due', id)
@@ -12,4 +14,4 @@ for i = 2, #ARGV do
     redis.call('ZADD', 'rq:' .. job[2] .. ':' .. job[1], 'XX', now + keep_s, id)
   end
 end
-return #ARGV - 1
+return #ARGV - 2

@@ -49,21 +49,30 @@ class Rules:
 
 @dataclass(frozen=True)
 class Admission:
-    """A message that becomes a run, or is one again. `minted`: the id is ours, the publisher gave none."""
+    """A message that becomes a run, or is one again. `minted`: the id is ours, the publisher gave none.
+
+    `expired`: it is too late for a new run; one that is there already gets the answer that it got before.
+    """
 
     job: RunJob
     digest: bytes
     minted: bool
+    expired: bool = False
 
 
 class RefusedError(Exception):
-    """A message does not become a run; the code and the sentence go back to its publisher."""
+    """A message does not become a run; the code and the sentence go back to its publisher.
 
-    def __init__(self, code: RejectionCode, message: str, field: str | None = None, run_id: str | None = None) -> None:
+    `request` is what the message asked for, where it could be read: it says which run was meant, and who waits.
+    """
+
+    def __init__(
+        self, code: RejectionCode, message: str, field: str | None = None, request: RunRequest | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.field = field
-        self.run_id = run_id
+        self.request = request or RunRequest()
 
 
 def pipeline_of(topic: str, rules: Rules) -> str:
@@ -110,7 +119,7 @@ def check_overrides(request: RunRequest, pipeline: PipelineConfig) -> None:
                 RejectionCode.NOT_ALLOWED,
                 f"A message may not set '{name}' here; the pipeline's `allow_overrides` does not list it.",
                 f"$.{name}",
-                request.run_id,
+                request,
             )
 
 
@@ -120,13 +129,9 @@ def admit(  # noqa: PLR0917 (all of them decide)
     """Make a job of a request that may run; raise `RefusedError` for one that has no chance."""
     request = _with_zones(request, rules.timezone)
     reply_to = request.reply_to or (delivery.response_topic if delivery else None)
-    if reply_to is not None and topics.is_reserved(reply_to.removeprefix(rules.root)):
+    if reply_to is not None and not may_answer(reply_to, rules):
         raise RefusedError(
-            RejectionCode.NOT_ALLOWED, f"Answers cannot go to {reply_to!r}.", "$.reply_to", request.run_id
-        )
-    if request.expires_at is not None and request.expires_at <= now:
-        raise RefusedError(
-            RejectionCode.EXPIRED, f"The request expired at {request.expires_at}.", "$.expires_at", request.run_id
+            RejectionCode.NOT_ALLOWED, f"Answers cannot go to {reply_to[:_TOPIC_CHARS]!r}.", "$.reply_to", request
         )
     run = rules.pipelines[name].run or RunConfig()
     job = RunJob(
@@ -142,13 +147,35 @@ def admit(  # noqa: PLR0917 (all of them decide)
         traceparent=request.traceparent or (delivery.user.get("traceparent") if delivery else None),
         correlation=delivery.correlation if delivery else None,
     )
-    return Admission(job, digest_of(name, request), minted=request.run_id is None)
+    expired = request.expires_at is not None and request.expires_at <= now
+    return Admission(job, digest_of(name, request), minted=request.run_id is None, expired=expired)
+
+
+def may_answer(topic: str, rules: Rules) -> bool:
+    """Tell whether a publisher may have its answer there; `topic` is as it gave it, root and all."""
+    return not topics.is_reserved(topic.removeprefix(rules.root))
 
 
 def digest_of(pipeline: str, request: RunRequest) -> bytes:
-    """Digest what a publisher asked for. How it was encoded and traced does not matter: a repeat may differ there."""
+    """Digest what a publisher asked for. How it was encoded and traced does not matter: a repeat may differ there.
+
+    Raises `RefusedError` for values that a job cannot carry: integers beyond 64 bits, and what only MessagePack has.
+    """
     asked = msgspec.structs.replace(request, run_id=None, traceparent=None, tracestate=None)
-    return blake2b(_canonical.encode((pipeline, asked)), digest_size=16).digest()
+    try:
+        return blake2b(_canonical.encode((pipeline, asked)), digest_size=16).digest()
+    except (OverflowError, TypeError):
+        message = "A run cannot be given integers beyond 64 bits, or mappings whose names are not text."
+        raise RefusedError(RejectionCode.INVALID_PAYLOAD, message, request=request) from None
+
+
+def expired(request: RunRequest) -> RefusedError:
+    return RefusedError(RejectionCode.EXPIRED, f"The request expired at {request.expires_at}.", "$.expires_at", request)
+
+
+def conflict(request: RunRequest) -> RefusedError:
+    message = f"The run id {request.run_id!r} is taken by a run with another request."
+    return RefusedError(RejectionCode.CONFLICT, message, "$.run_id", request)
 
 
 def rejection_of(delivery: Delivery, refused: RefusedError, now: datetime) -> Rejection:
@@ -166,7 +193,7 @@ def rejection_of(delivery: Delivery, refused: RefusedError, now: datetime) -> Re
         head=delivery.payload[:_HEAD_BYTES].decode("utf-8", "replace"),
         field=refused.field,
         pipeline=name if named else None,
-        run_id=refused.run_id,
+        run_id=refused.request.run_id,
         reply_id=correlation.decode("utf-8", "replace") if correlation else None,
     )
 
@@ -204,9 +231,13 @@ def _ended(job: RunJob, attempt: int, state: RunState, error: RunError, now: dat
 
 def _with_zones(request: RunRequest, zone: ZoneInfo) -> RunRequest:
     """Read times without a zone as the project's."""
-    changes = {
-        name: time.replace(tzinfo=zone).astimezone(UTC)
-        for name in ("not_before", "expires_at")
-        if (time := getattr(request, name)) is not None and time.tzinfo is None
-    }
+    changes: dict[str, datetime] = {}
+    for name in ("not_before", "expires_at"):
+        time: datetime | None = getattr(request, name)
+        if time is not None:
+            try:
+                changes[name] = (time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(UTC)
+            except OverflowError:
+                message = f"The time {time} lies beyond the years 1 to 9999 in UTC."
+                raise RefusedError(RejectionCode.INVALID_PAYLOAD, message, f"$.{name}", request) from None
     return msgspec.structs.replace(request, **changes) if changes else request

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from secrets import token_urlsafe
 
@@ -16,6 +17,9 @@ from .handlers import (
     RefusedError,
     admit,
     check_overrides,
+    conflict,
+    expired,
+    may_answer,
     pipeline_of,
     read_request,
     rejection_of,
@@ -56,8 +60,9 @@ class Ingress:
             return
         outcomes = self._submit([_submission(*pair) for pair in admitted])
         for (delivery, admission), outcome in zip(admitted, outcomes, strict=True):
-            if outcome.kind == "conflict":
-                self._reject(delivery, _conflict(admission))
+            refusal = refusal_of(admission, outcome)
+            if refusal is not None:
+                self._reject(delivery, refusal)
             else:
                 self.accept(admission, outcome)
 
@@ -81,8 +86,9 @@ class Ingress:
     def _reject(self, delivery: Delivery, refused: RefusedError) -> None:
         rejection = rejection_of(delivery, refused, datetime.now(UTC))
         self._bus.publish(rejection_topic(rejection), rejection)
-        if delivery.response_topic is not None and not topics.is_reserved(delivery.response_topic):
-            self._bus.reply(delivery.response_topic, rejection, delivery.correlation)
+        reply_to = refused.request.reply_to or delivery.response_topic
+        if reply_to is not None and may_answer(reply_to, self._catalog.rules):
+            self._bus.reply(reply_to, rejection, delivery.correlation)
         log.warning(
             "rejected a message",
             extra={"code": str(rejection.code), "topic": rejection.topic, "digest": rejection.digest},
@@ -102,7 +108,14 @@ def traced(admission: Admission) -> Admission:
     }
     with Span(f"process pipelines/{job.pipeline}/run", job.traceparent, attributes) as span:
         job = msgspec.structs.replace(job, traceparent=span.traceparent)
-    return Admission(job, admission.digest, admission.minted)
+    return replace(admission, job=job)
+
+
+def refusal_of(admission: Admission, outcome: Outcome) -> RefusedError | None:
+    """Return why the ledger had no place for a run, or None when it has one."""
+    if outcome.kind == "conflict":
+        return conflict(admission.job.request)
+    return expired(admission.job.request) if outcome.kind == "expired" else None
 
 
 def status_of(admission: Admission, outcome: Outcome) -> RunStatus:
@@ -123,11 +136,4 @@ def status_of(admission: Admission, outcome: Outcome) -> RunStatus:
 
 def _submission(delivery: Delivery, admission: Admission) -> Submission:
     packet_id = delivery.packet_id if admission.minted else None
-    return Submission(admission.job, admission.digest, packet_id, delivery.duplicate)
-
-
-def _conflict(admission: Admission) -> RefusedError:
-    run_id = admission.job.run_id
-    return RefusedError(
-        RejectionCode.CONFLICT, f"The run id {run_id!r} is taken by a run with another request.", "$.run_id", run_id
-    )
+    return Submission(admission.job, admission.digest, packet_id, delivery.duplicate, admission.expired)

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Take, keep or inherit the lease of the active dispatcher.
 -- ARGV: token, lease in ms, token of one that is known to be gone or ''; returns 1 when the lease is ours
 local holder = redis.call('GET', 'fpbus:dispatcher')

@@ -1,6 +1,7 @@
+#!lua flags=allow-oom
 -- Queue what is due, and drop from RQ's registries what has had its time.
--- ARGV: token, enqueued_at, queue ...; returns how many runs were queued, or -1 when fenced
-if redis.call('GET', 'fpbus:dispatcher') ~= ARGV[1] then return -1 end
+-- ARGV: token, enqueued_at, queue ...; returns how many runs were queued, or 'FENCED'
+if redis.call('GET', 'fpbus:dispatcher') ~= ARGV[1] then return 'FENCED' end
 local seconds = redis.call('TIME')
 local now, promoted = seconds[1] + seconds[2] / 1000000, 0
 for i = 3, #ARGV do

@@ -4,6 +4,7 @@ RQ's own `Job.create(...).to_dict()` gives the hash of a job; what differs from 
 because making a Job costs more than all the rest of a submission. See `fpbus.schemas.queue` for the keys.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -24,7 +25,6 @@ from fpbus.schemas.queue import (
     LEASES,
     LEDGER,
     OPEN,
-    OUTBOX,
     OUTBOX_DUE,
     QUEUE,
     QUEUES,
@@ -36,10 +36,13 @@ from fpbus.schemas.queue import (
     read_job_data,
 )
 
+log = logging.getLogger(__name__)
+
 LEASE_MS: Final = 3_000
 KEEP_UNRECORDED_S: Final = 24 * 3600
 KEEP_RECORDED_S: Final = 300
 REPUBLISH_AFTER_MS: Final = 5_000
+REPUBLISH_MOST: Final = 200
 REMEMBERED_DELIVERIES: Final = 4096  # twice the receive window
 
 
@@ -54,10 +57,11 @@ class Submission(NamedTuple):
     digest: bytes
     packet_id: int | None = None
     again: bool = False
+    expired: bool = False
 
 
 class Outcome(NamedTuple):
-    """What the ledger said: `new`, `same` or `conflict`, and where the run is."""
+    """What the ledger said: `new`, `same`, `conflict` or `expired`, and where the run is."""
 
     kind: str
     run_id: str
@@ -85,14 +89,17 @@ class RunQueue:
         self._promote = self._script("promote.lua")
         self._settle = self._script("settle.lua", END_RUN)
         self._cancel = self._script("cancel.lua", END_RUN)
+        self._republish = self._script("republish.lua")
         self._forget = self._script("forget.lua")
+        self._new_session = self._script("new_session.lua")
 
     @property
     def token(self) -> str:
         return self._token
 
-    def _script(self, name: str, prefix: str = "") -> Any:
-        return self._redis.register_script(prefix + Path(__file__).with_name(name).read_text(encoding="utf-8"))
+    def _script(self, name: str, functions: str = "") -> Any:
+        first_line, rest = Path(__file__).with_name(name).read_text(encoding="utf-8").split("\n", 1)
+        return self._redis.register_script(f"{first_line}\n{functions}{rest}")  # its flags have to stand first
 
     def close(self) -> None:
         self._redis.close()
@@ -102,28 +109,31 @@ class RunQueue:
         return bool(self._lease(args=[self._token, LEASE_MS, heir_of]))
 
     def release_lease(self) -> None:
-        if self._redis.get("fpbus:dispatcher") == self._token.encode():
-            self._redis.delete("fpbus:dispatcher")
+        """Let a standby have the lease at once, if it is ours."""
+        self._lease(args=[self._token, 1, ""])  # ms
+
+    def _run(self, script: Any, *arguments: Any) -> Any:
+        answer = script(args=[self._token, *arguments])
+        if answer == b"FENCED":
+            raise FencedError
+        return answer
 
     def forget_deliveries(self) -> None:
         """Begin a new session: its packet ids mean other messages."""
-        self._redis.delete("fpbus:deliveries", "fpbus:deliveries:order")
+        self._run(self._new_session)
 
     def submit(self, submissions: Sequence[Submission]) -> list[Outcome]:
         """Make the runs that are not there yet, all in one script. Safe to repeat."""
-        arguments: list[Any] = [self._token, LEASE_MS, REMEMBERED_DELIVERIES, len(submissions)]
+        arguments: list[Any] = [LEASE_MS, REMEMBERED_DELIVERIES, len(submissions)]
         enqueued_at = utcformat(datetime.now(UTC))
         for submission in submissions:
             arguments += _arguments(submission, enqueued_at)
-        answers = self._submit(args=arguments)
-        _check(answers[:1] == [b"FENCED"])
+        answers = self._run(self._submit, *arguments)
         return [Outcome(kind.decode(), run.decode(), RunState(state.decode())) for kind, run, state in answers]
 
     def promote(self) -> int:
         """Queue the delayed runs whose time has come; return how many."""
-        promoted = int(self._promote(args=[self._token, utcformat(datetime.now(UTC)), *QUEUES]))
-        _check(promoted < 0)
-        return promoted
+        return int(self._run(self._promote, utcformat(datetime.now(UTC)), *QUEUES))
 
     def lapsed(self) -> list[Lost]:
         """Return executions whose workers have gone silent, the longest first."""
@@ -131,28 +141,20 @@ class RunQueue:
         entries = self._redis.zrangebyscore(LEASES, "-inf", seconds * 1000 + micros // 1000, 0, 100)
         found: list[Lost] = []
         for entry in entries:
-            execution = Execution.parse(entry.decode())
-            data, lost = self._redis.hmget(JOB + execution.run_id, "data", "lost")
-            if data is None:
+            try:
+                execution = Execution.parse(entry.decode())
+                data, lost = self._redis.hmget(JOB + execution.run_id, "data", "lost")
+                found.append(Lost(execution, read_job_data(data or b""), int(lost or 0)))
+            except ValueError as error:  # no job of ours: nobody waits for it
+                log.warning("let go of a lease", extra={"execution": repr(entry), "reason": str(error)})
                 self._redis.zrem(LEASES, entry)
-            else:
-                found.append(Lost(execution, read_job_data(data), int(lost or 0)))
         return found
 
     def settle(self, lost: Lost, result: RunResult | None) -> str:
         """Have a lost attempt run again, or end its run with `result`; return what became of it."""
-        answer = self._settle(
-            args=[
-                self._token,
-                str(lost.execution),
-                lost.job.run_id,
-                lost.job.queue,
-                encode(result) if result else b"",
-                *_ending(lost.job),
-            ]
-        ).decode()
-        _check(answer == "FENCED")
-        return str(answer)
+        job, encoded = lost.job, encode(result) if result else b""
+        answer = self._run(self._settle, str(lost.execution), job.run_id, job.queue, encoded, *_ending(job))
+        return str(answer.decode())
 
     def find(self, run_id: str) -> tuple[RunState, RunJob | None, int] | None:
         """Return state, job and attempt of a run that the ledger knows; the job goes some time after the end."""
@@ -164,23 +166,17 @@ class RunQueue:
 
     def cancel(self, job: RunJob, result: RunResult) -> str:
         """End a run that waits, or mark one that runs; return `cancelled`, `marked`, or its terminal state."""
-        answer = self._cancel(args=[self._token, job.run_id, job.queue, encode(result), *_ending(job)]).decode()
-        _check(answer == "FENCED")
-        return str(answer)
+        answer = self._run(self._cancel, job.run_id, job.queue, encode(result), *_ending(job))
+        return str(answer.decode())
 
     def unrecorded(self) -> list[bytes]:
         """Return results that were published a while ago and have no receipt, and mark them as published now."""
-        seconds, micros = self._redis.time()
-        now = seconds * 1000 + micros // 1000
-        ids = self._redis.zrangebyscore(OUTBOX_DUE, "-inf", now - REPUBLISH_AFTER_MS, 0, 200)
-        if not ids:
-            return []
-        self._redis.zadd(OUTBOX_DUE, dict.fromkeys(ids, now), xx=True)
-        return [result for result in self._redis.hmget(OUTBOX, ids) if result is not None]
+        results: list[bytes] = self._run(self._republish, REPUBLISH_AFTER_MS, REPUBLISH_MOST)
+        return results
 
     def forget(self, run_ids: Iterable[str]) -> None:
         """Let go of results that the history has."""
-        self._forget(args=[KEEP_RECORDED_S, *run_ids])
+        self._run(self._forget, KEEP_RECORDED_S, *run_ids)
 
     def depths(self) -> Queues:
         with self._redis.pipeline(transaction=False) as pipeline:
@@ -198,11 +194,6 @@ class RunQueue:
 _NO_RETRY: Final = Retry(NoBackoff(), 0)
 
 
-def _check(fenced: bool) -> None:  # noqa: FBT001 (reads as a sentence where it stands)
-    if fenced:
-        raise FencedError
-
-
 def _ending(job: RunJob) -> list[Any]:
     return [utcformat(datetime.now(UTC)), KEEP_UNRECORDED_S, int(job.dedup_window_s)]
 
@@ -212,7 +203,8 @@ def _arguments(submission: Submission, enqueued_at: str) -> list[Any]:
     fields = job_hash(job, enqueued_at)
     due = "" if job.not_before is None else int(job.not_before.timestamp() * 1000)
     packet = "" if submission.packet_id is None else submission.packet_id
-    head = [job.run_id, submission.digest, job.pipeline, job.queue, due, packet, int(submission.again), 2 * len(fields)]
+    head = [job.run_id, submission.digest, job.pipeline, job.queue, due, packet]
+    head += [int(submission.again), int(submission.expired), 2 * len(fields)]
     return head + [part for pair in fields.items() for part in pair]
 
 

@@ -5,6 +5,9 @@ script checks, and the broker's durable session `fpbus-dispatcher`; a standby wa
 lease, or is taken over on the broker, drops what it has in hand, acknowledges nothing, and stops.
 
     message -> decide -> one script: ledger + job -> `accepted` -> ack
+
+Receipts of the recorder come on the presence connection, never behind messages that wait for room in a full
+Redis: it is they that make the room. One that is missed comes again, because its result is published again.
 """
 
 import difflib
@@ -15,8 +18,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
-import msgspec
 from redis import RedisError
+from redis.exceptions import OutOfMemoryError
 
 from fpbus.bus import Answerer, CallError, Delivery, Inbox, open_bus
 from fpbus.lifecycle import ServicePresence, Settings, Stop
@@ -25,6 +28,7 @@ from fpbus.schemas import (
     CallFailure,
     Cancel,
     Cancelled,
+    NoArguments,
     Queues,
     Recorded,
     Role,
@@ -41,12 +45,13 @@ from fpbus.schemas import (
 
 from .catalog import Catalog
 from .handlers import RefusedError, admit, cancelled_result, lost_result
-from .ingress import Ingress, mint_run_id, traced
+from .ingress import Ingress, mint_run_id, refusal_of, traced
 from .queue import FencedError, Lost, Outcome, RunQueue, Submission
 
 log = logging.getLogger(__name__)
 
 BATCH: Final = 256
+MOST_RECEIPTS: Final = 256
 TICK_S: Final = 0.5
 BUSY_S: Final = 0.008
 GATHER_S: Final = 0.004
@@ -55,10 +60,6 @@ BACKOFF_MAX_S: Final = 2.0
 
 
 T = TypeVar("T")
-
-
-class _Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The arguments of a call that has none."""
 
 
 class _Stopped(Exception):  # noqa: N818 (a way out, not an error)
@@ -78,6 +79,7 @@ class DispatcherService:
         self._stop = stop
         self._inbox = Inbox()
         self._rivals = Inbox()
+        self._receipts = Inbox()
         self._gone_token = ""
         self._ticked_at = 0.0
         self._handled_at = 0.0
@@ -98,7 +100,7 @@ class DispatcherService:
             {
                 "submit": (Submit, self._answer_submit),
                 "cancel": (Cancel, self._answer_cancel),
-                "queues": (_Nothing, self._answer_queues),
+                "queues": (NoArguments, self._answer_queues),
             },
         )
 
@@ -173,9 +175,8 @@ class DispatcherService:
         self._presence.become("init", active=True)
         self._bus.on_taken_over(self._stop.request)
         self._bus.on_session(self._on_session)
-        self._bus.subscribe(
-            self._inbox, topics.RUN, *topics.DEEPER_RUNS, topics.RECORDED, topics.calls_to(Role.DISPATCHER)
-        )
+        self._presence_bus.subscribe(self._receipts, topics.RECORDED)
+        self._bus.subscribe(self._inbox, topics.RUN, *topics.DEEPER_RUNS, topics.calls_to(Role.DISPATCHER))
         self._bus.start()
         while not self._bus.wait_connected(0.5):
             if self._stop.requested:
@@ -212,9 +213,7 @@ class DispatcherService:
     def _handle(self, batch: Sequence[Delivery]) -> None:
         runs: list[Delivery] = []
         for delivery in batch:
-            if delivery.topic == topics.RECORDED:
-                self._forget(delivery)
-            elif delivery.topic.startswith("fpbus/call/"):
+            if delivery.topic.startswith("fpbus/call/"):
                 self._calls.answer(delivery)
             elif topics.pipeline_of_run_topic(delivery.topic) is not None:
                 runs.append(delivery)
@@ -224,18 +223,17 @@ class DispatcherService:
             self._bus.ack(delivery)
 
     def _submit_held(self, submissions: Sequence[Submission]) -> list[Outcome]:
-        if self._new_session:
-            self._new_session = False
-            self._held(self._queue.forget_deliveries)
-        return self._held(lambda: self._queue.submit(submissions))
+        return self._held(lambda: self._submit(submissions))
 
-    def _forget(self, delivery: Delivery) -> None:
+    def _submit(self, submissions: Sequence[Submission]) -> list[Outcome]:
+        if self._new_session:
+            self._queue.forget_deliveries()
+            self._new_session = False
         try:
-            recorded = decode(delivery.payload, Recorded)
-        except WireError as error:
-            log.warning("skipped a receipt", extra={"reason": str(error)})
-            return
-        self._held(lambda: self._queue.forget(receipt.run_id for receipt in recorded.receipts))
+            return self._queue.submit(submissions)
+        except OutOfMemoryError:
+            self._tick()  # what frees memory goes on meanwhile
+            raise
 
     def _held(self, act: Callable[[], T]) -> T:
         """Do something in Redis; while Redis is away hold what is in hand and try again, degraded."""
@@ -248,26 +246,49 @@ class DispatcherService:
                     raise
                 continue  # it had run out while Redis was away, and nobody took it
             except RedisError as error:
+                if delay == BACKOFF_FIRST_S:
+                    log.warning("waiting for Redis", extra={"reason": str(error)})
                 self._presence.become("degraded", f"Redis: {error}")
                 if self._stop.wait(delay):
                     raise _Stopped from error
                 delay = min(BACKOFF_MAX_S, delay * 2)
                 continue
-            if self._presence.state == "degraded":
-                self._presence.become("ready")
+            self._be_well()
             return result
+
+    def _be_well(self) -> None:
+        """Say that all is well again, or what is wrong with the project's files: the last good ones are in use."""
+        trouble = self._catalog.trouble
+        if trouble is not None:
+            self._presence.become("degraded", trouble)
+        elif self._presence.state == "degraded":
+            self._presence.become("ready")
 
     def _tick(self) -> None:
         """Keep the lease; queue what is due; settle what was lost; publish again what nobody recorded."""
         if not self._queue.hold_lease():
             raise FencedError
         self._catalog.look()
+        self._forget_recorded()
         self._queue.promote()
         for lost in self._queue.lapsed():
             self._settle(lost)
         for payload in self._queue.unrecorded():
-            result = decode(payload, RunResult)
-            self._bus.publish(topics.result(result.pipeline, result.run_id), payload)
+            self._publish_again(decode(payload, RunResult))
+
+    def _publish_again(self, result: RunResult) -> None:
+        found = self._queue.find(result.run_id)
+        job = found[1] if found else None
+        self._publish_result(result, job.request.reply_to if job else None, job.correlation if job else None)
+
+    def _forget_recorded(self) -> None:
+        """Let go of the results that the recorder has by now; its receipts are acknowledged after that."""
+        deliveries = self._receipts.take(MOST_RECEIPTS, 0.0)
+        run_ids = [run_id for delivery in deliveries for run_id in _recorded_runs(delivery)]
+        if run_ids:
+            self._queue.forget(run_ids)
+        for delivery in deliveries:
+            self._presence_bus.ack(delivery)
 
     def _settle(self, lost: Lost) -> None:
         now = datetime.now(UTC)
@@ -308,16 +329,17 @@ class DispatcherService:
                 raise _unknown(submit.pipeline, sorted(rules.pipelines))
             admission = traced(admit(submit.pipeline, submit.request, rules, datetime.now(UTC), mint_run_id, None))
         except RefusedError as refused:
-            raise _rejected(str(refused.code), str(refused), refused.field) from None
-        (outcome,) = self._submit_held([Submission(admission.job, admission.digest)])
-        if outcome.kind == "conflict":
-            run_id = admission.job.run_id
-            raise _rejected("conflict", f"The run id {run_id!r} is taken by a run with another request.", "$.run_id")
+            raise _rejected(refused) from None
+        submission = Submission(admission.job, admission.digest, expired=admission.expired)
+        (outcome,) = self._at_once(lambda: self._submit([submission]))
+        refusal = refusal_of(admission, outcome)
+        if refusal is not None:
+            raise _rejected(refusal)
         return Submitted(status=self._ingress.accept(admission, outcome))
 
     def _answer_cancel(self, cancel: Cancel) -> Cancelled:
         """End a run that waits, or have its worker stop it; a repeat tells the state that it found."""
-        found = self._held(lambda: self._queue.find(cancel.run_id))
+        found = self._at_once(lambda: self._queue.find(cancel.run_id))
         if found is None:
             message = f"There is no run {cancel.run_id!r}."
             raise CallError(CallFailure(code=CallCode.NOT_FOUND, message=message, field="$.run_id"))
@@ -325,19 +347,36 @@ class DispatcherService:
         if job is None:
             return Cancelled(run_id=cancel.run_id, state=state, cancelling=False)
         result = cancelled_result(job, attempt, datetime.now(UTC))
-        became = self._held(lambda: self._queue.cancel(job, result))
+        became = self._at_once(lambda: self._queue.cancel(job, result))
         if became == "cancelled":
             self._publish_result(result, job.request.reply_to, job.correlation)
         elif became == "marked":
             self._bus.publish(topics.call(Role.RUNNER, "cancel"), cancel)
         return Cancelled(run_id=cancel.run_id, state=state, cancelling=became in {"cancelled", "marked"})
 
-    def _answer_queues(self, _nothing: _Nothing) -> Queues:
-        return self._held(self._queue.depths)
+    def _answer_queues(self, _: NoArguments) -> Queues:
+        return self._at_once(self._queue.depths)
+
+    def _at_once(self, act: Callable[[], T]) -> T:
+        """Do something in Redis for a caller, who waits and can ask again: no holding here."""
+        try:
+            return act()
+        except (RedisError, FencedError) as error:
+            message = f"Redis does not do its part: {error or 'another dispatcher has the lease'}."
+            raise CallError(CallFailure(code=CallCode.UNAVAILABLE, message=message, hint="Ask again later.")) from error
 
 
-def _rejected(code: str, message: str, field: str | None) -> CallError:
-    return CallError(CallFailure(code=CallCode.REJECTED, message=message, field=field, detail=code))
+def _recorded_runs(delivery: Delivery) -> list[str]:
+    try:
+        return [receipt.run_id for receipt in decode(delivery.payload, Recorded).receipts]
+    except WireError as error:
+        log.warning("skipped a receipt", extra={"reason": str(error)})
+        return []
+
+
+def _rejected(refused: RefusedError) -> CallError:
+    failure = CallFailure(code=CallCode.REJECTED, message=str(refused), field=refused.field, detail=str(refused.code))
+    return CallError(failure)
 
 
 def _unknown(name: str, known: list[str]) -> CallError:

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Settle an execution whose worker went silent: once more into the queue, at its head, or dead.
 -- ARGV: token, execution, run id, queue, result of a dead run or '', ended_at, keep in s, window in s
 -- returns 'FENCED', 'LATE' (the worker was heard after all), 'queued' or 'dead'

@@ -1,39 +1,61 @@
+#!lua
 -- Make runs of all messages in hand: job, queue, and last the ledger, because a script that dies half-way is
 -- not rolled back. What is in the ledger already is told apart by its digest: the same run again, or a conflict.
+-- The one script that a full Redis refuses, before it begins: all others finish work, or free memory.
 --
 -- ARGV: token, lease in ms, how many deliveries without a run id to remember, count;
 --       then per message: run id, digest, pipeline, queue, due in ms or '', packet id or '', '1' for a
---       redelivery, number of job fields, the job's fields and values
--- returns {'FENCED'}, or per message the outcome (new, same, conflict), the run id and the run's state
+--       redelivery, '1' when it has expired, number of job fields, the job's fields and values
+-- returns 'FENCED', or per message the outcome (new, same, conflict, expired), the run id and the run's state
 local token, lease_ms, remembered, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-if redis.call('GET', 'fpbus:dispatcher') ~= token then return {'FENCED'} end
+if redis.call('GET', 'fpbus:dispatcher') ~= token then return 'FENCED' end
 redis.call('PEXPIRE', 'fpbus:dispatcher', lease_ms)
 
 local now = redis.call('TIME')
 local millis = now[1] * 1000 + math.floor(now[2] / 1000)
-local rung, answers, at = {}, {}, 5
+local rung, checked, answers, at = {}, {}, {}, 5
 
+-- Before anything of a run is written: a key of the wrong type would stop the script in the middle of it.
+local function check_keys(queue)
+  local kinds = {['rq:queues'] = 'set', ['rq:queue:' .. queue] = 'list', ['rq:scheduled:' .. queue] = 'zset',
+                 ['fpbus:doorbell:' .. queue] = 'list', ['fpbus:open'] = 'zset', ['fpbus:deliveries'] = 'hash',
+                 ['fpbus:deliveries:order'] = 'list'}
+  for key, kind in pairs(kinds) do
+    local found = redis.call('TYPE', key).ok
+    if found ~= kind and found ~= 'none' then error(key .. ' is a ' .. found .. ', where a ' .. kind .. ' belongs') end
+  end
+  checked[queue] = true
+end
+
+-- A packet id that comes again keeps its place: brokers that use few of them must not push out what is new.
 local function remember(packet, digest, id)
-  redis.call('HSET', 'fpbus:deliveries', packet, digest .. id)
+  if redis.call('HSET', 'fpbus:deliveries', packet, digest .. id) == 0 then return end
   if redis.call('RPUSH', 'fpbus:deliveries:order', packet) > remembered then
     redis.call('HDEL', 'fpbus:deliveries', redis.call('LPOP', 'fpbus:deliveries:order'))
   end
 end
 
+local function first_id(packet, digest)
+  local seen = redis.call('HGET', 'fpbus:deliveries', packet)
+  if not seen or string.sub(seen, 1, #digest) ~= digest then return nil end
+  local id = string.sub(seen, #digest + 1)
+  return redis.call('EXISTS', 'fpbus:run:' .. id) == 1 and id
+end
+
 for _ = 1, count do
-  local id, digest, pipeline, queue, due, packet, again, fields = unpack(ARGV, at, at + 7)
-  local first, last = at + 8, at + 7 + tonumber(fields)
+  local id, digest, pipeline, queue, due, packet, again, expired, fields = unpack(ARGV, at, at + 8)
+  local first, last = at + 9, at + 8 + tonumber(fields)
   at = last + 1
-  if packet ~= '' and again == '1' then
-    local seen = redis.call('HGET', 'fpbus:deliveries', packet)
-    if seen and string.sub(seen, 1, #digest) == digest then id = string.sub(seen, #digest + 1) end
-  end
+  if packet ~= '' and again == '1' then id = first_id(packet, digest) or id end
   local ledger = 'fpbus:run:' .. id
   local known = redis.call('HMGET', ledger, 'd', 's')
   if known[1] then
     answers[#answers + 1] = {known[1] == digest and 'same' or 'conflict', id, known[2]}
+  elseif expired == '1' then
+    answers[#answers + 1] = {'expired', id, 'cancelled'}
   else
     local state = due == '' and 'queued' or 'delayed'
+    if not checked[queue] then check_keys(queue) end
     redis.call('HSET', 'rq:job:' .. id, unpack(ARGV, first, last))
     redis.call('SADD', 'rq:queues', 'rq:queue:' .. queue)
     if due == '' then

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Take work for one worker, the queues in order, and put each run under a lease.
 --
 -- RQ's started registry gets a score that never comes: merely counting that registry moves lapsed jobs to failed.

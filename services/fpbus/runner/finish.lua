@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- End an attempt: its run for good, or with another try to come. Only whoever still has the lease may.
 --
 -- ARGV: execution, run id, queue, result, ended_at, keep in s, window in s, then either

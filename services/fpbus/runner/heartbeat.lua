@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Keep the leases of a runner, and hear what became of them.
 -- ARGV: lease in ms, last_heartbeat, how many workers, worker ..., execution ...
 -- returns the executions that are not ours any more, and those that somebody wants cancelled

@@ -63,8 +63,9 @@ class WorkQueue:
     def queues(self) -> list[str]:
         return self._queues
 
-    def _script(self, name: str, prefix: str = "") -> Any:
-        return self._redis.register_script(prefix + Path(__file__).with_name(name).read_text(encoding="utf-8"))
+    def _script(self, name: str, functions: str = "") -> Any:
+        first_line, rest = Path(__file__).with_name(name).read_text(encoding="utf-8").split("\n", 1)
+        return self._redis.register_script(f"{first_line}\n{functions}{rest}")  # its flags have to stand first
 
     def close(self) -> None:
         self._redis.close()

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Set a job aside that no dispatcher of ours has made: it is never run.
 -- ARGV: execution, run id, queue, ended_at, keep in s
 redis.call('ZREM', 'fpbus:leases', ARGV[1])

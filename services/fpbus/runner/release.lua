@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Hand a run back that was claimed: to the head of its queue, for the next worker.
 -- ARGV: execution, run id, queue, '1' when it had been started; returns 'done' or 'FENCED'
 local execution, id, queue, started = unpack(ARGV)

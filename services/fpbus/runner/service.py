@@ -4,23 +4,18 @@ import logging
 import threading
 from typing import Any
 
-import msgspec
 from redis import RedisError
 
 from fpbus.bus import Bus
 from fpbus.lifecycle import GRACE_S, Stop
 from fpbus.project import stamp
-from fpbus.schemas import Cancel, Role, RunnerConfig, WorkerInfo
+from fpbus.schemas import Cancel, NoArguments, Role, RunnerConfig, WorkerInfo
 
 from .queue import WorkQueue
 from .stable import Stable
 from .worker import Worker
 
 log = logging.getLogger(__name__)
-
-
-class _Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The arguments of a call that has none."""
 
 
 class RunnerService:
@@ -48,7 +43,7 @@ class RunnerService:
         self._bus.answer(
             Role.RUNNER,
             self._instance,
-            {"cancel": (Cancel, self._answer_cancel), "list_workers": (_Nothing, self._answer_list_workers)},
+            {"cancel": (Cancel, self._answer_cancel), "list_workers": (NoArguments, self._answer_list_workers)},
         )
         self._bus.start()
         while not self._bus.wait_connected(0.1):
@@ -138,5 +133,5 @@ class RunnerService:
                 worker.cancel(mine)
         return {"run_id": cancel.run_id, "cancelling": cancelling}
 
-    def _answer_list_workers(self, _nothing: _Nothing) -> list[WorkerInfo]:
+    def _answer_list_workers(self, _: NoArguments) -> list[WorkerInfo]:
         return [worker.info() for worker in self._workers]

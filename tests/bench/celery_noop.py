@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from celery import Celery
+from celery import Celery  # pyright: ignore[reportMissingImports]  # installed by `make bench` only
 
 
 def make_app(url: str) -> Any:

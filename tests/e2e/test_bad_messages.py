@@ -1,9 +1,11 @@
 """What is no run request is refused in words, harms nobody, and the next good message runs."""
 
+import contextlib
 import json
 import os
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -36,16 +38,26 @@ class System:
 
     def __init__(self, stack: Stack, url: str, spied: Path) -> None:
         self.stack = stack
+        self.url = url
         self.device = Device(url)
         self.device_5 = Device(url, protocol=MQTTProtocolVersion.MQTTv5)
         self.spied = spied
 
-    def refuse(self, topic: str, payload: bytes, **options: Any) -> dict[str, Any]:
-        """Publish something bad and return its rejection, once a good message has run after it."""
-        self.device.publish(topic, payload, **options)
-        rejection = self.device.wait_rejection(blake2b(payload, digest_size=16).hexdigest())
+    def refuse(self, topic: str, payload: bytes) -> dict[str, Any]:
+        """Publish something bad on MQTT 3.1.1 and on 5, and return its rejection, once a good message has run."""
+        before = len(self.rejections(payload))
+        for device in (self.device, self.device_5):
+            device.publish(topic, payload)
+        wait_for(lambda: len(self.rejections(payload)) >= before + 2, what=f"both rejections of {payload[:80]!r}")
         self.check_alive()
-        return rejection
+        *_, first, second = self.rejections(payload)
+        assert len(self.rejections(payload)) == before + 2
+        assert first | {"at": None} == second | {"at": None}
+        return second
+
+    def rejections(self, payload: bytes) -> list[dict[str, Any]]:
+        digest = blake2b(payload, digest_size=16).hexdigest()
+        return [one for one in self.device.rejections() if one["digest"] == digest]
 
     def check_alive(self) -> None:
         run_id = uuid.uuid4().hex
@@ -87,6 +99,8 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         (b'{"final_vars": ["answer", 5]}', "invalid_payload", "$.final_vars[1]"),
         (b'{"priority": "urgent"}', "invalid_payload", "$.priority"),
         (b'{"not_before": "tomorrow"}', "invalid_payload", "$.not_before"),
+        (b'{"not_before": "9999-12-31T23:59:59-12:00"}', "invalid_payload", "$.not_before"),
+        (b'{"inputs": {"x": 18446744073709551616}}', "invalid_payload", None),
         (b'{"type": "something_else"}', "invalid_payload", "$.type"),
         (b'{"inptus": {"x": 1}}', "unknown_field", "$.inptus"),
         (b'{"inputs": {"x": ' + b"[" * 65 + b"]" * 65 + b"}}", "too_deep", None),
@@ -162,6 +176,17 @@ def test_an_illegal_name_is_refused_and_opens_nothing(system: System, name: str)
     assert not [path for path in opened if name.strip("/. ") and name in path and name != "add/"]
 
 
+@pytest.mark.parametrize("name", ["add\n", "nul\0", "bell\a", "a+b", "#", "\ud800"])
+def test_a_name_that_no_broker_takes_harms_nobody(system: System, name: str) -> None:
+    rude = Device(system.url)
+
+    with contextlib.suppress(ValueError):  # paho refuses some of them itself
+        rude.publish(f"pipelines/{name}/run", b"{}")
+
+    system.check_alive()
+    rude.close()
+
+
 def test_an_unknown_pipeline_is_refused_on_the_common_topic(system: System) -> None:
     rejection = system.refuse("pipelines/nobody/run", b'{"key": "unknown"}')
 
@@ -177,6 +202,22 @@ def test_the_same_id_with_another_request_is_a_conflict(system: System) -> None:
     rejection = system.refuse("pipelines/add/run", json.dumps({"run_id": run_id, "inputs": {"x": 2}}).encode())
 
     assert (rejection["code"], rejection["field"], rejection["run_id"]) == ("conflict", "$.run_id", run_id)
+
+
+def test_a_repeat_that_comes_after_its_time_gets_the_answer_that_the_first_one_got(system: System) -> None:
+    run_id = uuid.uuid4().hex
+    expires_at = datetime.now(UTC) + timedelta(seconds=1.5)
+    request = {"run_id": run_id, "inputs": {"x": 1}, "expires_at": expires_at.isoformat()}
+    system.device.run("add", request)
+    system.device.wait_result(run_id)
+    wait_for(lambda: datetime.now(UTC) > expires_at, what="the time of its expiry")
+
+    system.device.run("add", request)
+
+    _, again = wait_for(
+        lambda: (heard := system.device.messages(ending=f"{run_id}/status"))[1:] and heard, what="the second answer"
+    )
+    assert (again["state"], again["duplicate"], again["run_state"]) == ("accepted", True, "succeeded")
 
 
 def test_a_retained_request_is_refused_and_never_runs(stack: Stack, device: Device) -> None:
@@ -215,6 +256,26 @@ def test_an_answer_goes_where_mqtt_5_asks_for_it_with_its_correlation(system: Sy
     by_type = {json.loads(one.payload)["type"]: one for one in heard}
     assert set(by_type) == {"run_result", "rejection"}
     assert {one.properties.CorrelationData for one in heard} == {b"call-7"}
+
+
+@pytest.mark.parametrize("version", ["device", "device_5"])
+def test_an_answer_goes_where_the_body_asks_for_it(system: System, version: str) -> None:
+    device: Device = getattr(system, version)
+    topic = f"devices/{uuid.uuid4().hex}/answers"
+    system.device.client.subscribe(topic, 1)
+    request = {"run_id": uuid.uuid4().hex, "inputs": {"x": 3}, "reply_to": topic}
+
+    device.run("add", request)
+    device.wait_result(str(request["run_id"]))
+    device.run("add", request | {"inputs": {"x": 4}})
+    device.run("add", {"reply_to": topic, "timeout_s": 5})
+    device.run("add", {"reply_to": topic, "expires_at": "2020-01-01T00:00:00Z"})
+
+    answers = wait_for(
+        lambda: (heard := system.device.messages(ending=topic))[3:] and heard, what="the result and three rejections"
+    )
+    assert answers[0]["type"] == "run_result"
+    assert {one["code"] for one in answers[1:]} == {"conflict", "not_allowed", "expired"}
 
 
 def test_a_trace_goes_through_message_job_and_result(system: System) -> None:

@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
 -- Cancel a run that waits, or mark one that runs, for its worker to stop.
 -- ARGV: token, run id, queue, result, ended_at, keep in s, window in s
--- returns 'FENCED', 'cancelled', 'marked', or the terminal state that it has already
+-- returns 'FENCED', 'cancelled', 'marked', or 'ended' when there is nothing left to cancel
 local token, id, queue, result = unpack(ARGV, 1, 4)
 if redis.call('GET', 'fpbus:dispatcher') ~= token then return 'FENCED' end
-if not redis.call('ZSCORE', 'fpbus:open', id) then return redis.call('HGET', 'fpbus:run:' .. id, 's') end
+if not redis.call('ZSCORE', 'fpbus:open', id) then return 'ended' end
 local waited = redis.call('LREM', 'rq:queue:' .. queue, 1, id) + redis.call('ZREM', 'rq:scheduled:' .. queue, id)
 if waited == 0 then
   redis.call('HSET', 'rq:job:' .. id, 'cancel', '1')

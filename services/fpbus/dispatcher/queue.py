@@ -165,7 +165,7 @@ class RunQueue:
         return RunState(state.decode()), read_job_data(data) if data else None, int(attempt or 0)
 
     def cancel(self, job: RunJob, result: RunResult) -> str:
-        """End a run that waits, or mark one that runs; return `cancelled`, `marked`, or its terminal state."""
+        """End a run that waits, or mark one that runs; return `cancelled`, `marked`, or `ended` before."""
         answer = self._run(self._cancel, job.run_id, job.queue, encode(result), *_ending(job))
         return str(answer.decode())
 

@@ -20,20 +20,13 @@ from redis import RedisError
 
 from fpbus.bus import Bus
 from fpbus.lifecycle import Stop
-from fpbus.schemas import (
-    FailureCode,
-    LogLines,
-    RunError,
-    RunState,
-    RunStatus,
-    WorkerInfo,
-    topics,
-)
+from fpbus.schemas import FailureCode, RunError, RunState, WorkerInfo
 
 from .handlers import Times, ended_with
 from .orders import Ended, Order, Progress
 from .queue import Claim, WorkQueue
 from .stable import HorseDiedError, Stable, TetheredHorse
+from .telling import Teller
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +46,6 @@ class Current:
         self.since = time.monotonic()
         self.announced = False
         self.progress: list[Progress] = []
-        self.lost = False
 
     @property
     def elapsed(self) -> float:
@@ -69,7 +61,7 @@ class Worker:
         self.name = name
         self._queue = queue
         self._stable = stable
-        self._bus = bus
+        self._teller = Teller(bus, name)
         self._stop = stop
         self._runs_per_horse = runs_per_horse
         self._horse: TetheredHorse | None = None
@@ -234,7 +226,7 @@ class Worker:
                 self._ended_at = time.monotonic()
             self._endings.append((current.claim, ended))
             self._most = CLAIM_MOST if current.elapsed < SLOW_S else 1
-            self._tell_progress(current, final=True)
+            self._tell_progress(current)
 
     def _attend(self, current: Current) -> Ended | None:
         horse = self._horse
@@ -306,35 +298,15 @@ class Worker:
             self._tell_progress(current)
             return
         current.announced = True
-        job = current.claim.job
-        status = RunStatus(
-            run_id=job.run_id,
-            pipeline=job.pipeline,
-            state=RunState.STARTED,
-            at=current.started_at,
-            attempt=current.claim.execution.attempt,
-            runner=self.name,
-            traceparent=job.traceparent,
-        )
-        self._bus.publish(topics.status(job.pipeline, job.run_id), status, traceparent=job.traceparent)
+        self._teller.started(current.claim, current.started_at)
         self._tell_progress(current)
         self._finish()
         waiting = list(self._hand)
         self._hand.clear()
         self._hand_back(waiting)
 
-    def _tell_progress(self, current: Current, *, final: bool = False) -> None:
-        """Publish node events and log lines; of a run that was over at once, only how its nodes ended."""
-        job = current.claim.job
-        for progress in current.progress:
-            for event in progress.nodes:
-                if current.announced or not final or event.event != "started":
-                    self._bus.publish(topics.node(job.pipeline, job.run_id, event.node), event, qos=0)
-            if progress.lines:
-                lines = LogLines(
-                    run_id=job.run_id, pipeline=job.pipeline, lines=progress.lines, dropped=progress.dropped
-                )
-                self._bus.publish(topics.log(job.pipeline, job.run_id), lines, qos=0)
+    def _tell_progress(self, current: Current) -> None:
+        self._teller.progress(current.claim, current.progress, with_starts=current.announced)
         current.progress.clear()
 
     # Redis, held until it answers.
@@ -353,28 +325,9 @@ class Worker:
             for (claim, ended), ours in zip(endings, done, strict=True):
                 self._forget(claim)
                 if ours:
-                    self._tell_ending(claim, ended)
+                    self._teller.ended(claim, ended)
                 else:
                     log.warning("discarded the result of a superseded attempt", extra={"run_id": claim.run_id})
-
-    def _tell_ending(self, claim: Claim, ended: Ended) -> None:
-        job = claim.job
-        if ended.retry_delay_s is not None:
-            status = RunStatus(
-                run_id=job.run_id,
-                pipeline=job.pipeline,
-                state=RunState.RETRYING,
-                at=datetime.now(UTC),
-                attempt=claim.execution.attempt,
-                runner=self.name,
-                reason=ended.reason,
-                traceparent=job.traceparent,
-            )
-            self._bus.publish(topics.status(job.pipeline, job.run_id), status, traceparent=job.traceparent)
-            return
-        self._bus.publish(topics.result(job.pipeline, job.run_id), ended.result, traceparent=job.traceparent)
-        if job.request.reply_to is not None:
-            self._bus.reply(job.request.reply_to, ended.result, job.correlation)
 
     def _hand_back(self, claims: list[Claim], *, started: bool = False) -> None:
         try:

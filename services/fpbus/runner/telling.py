@@ -1,0 +1,56 @@
+"""What a worker says on the bus: a run started, its nodes and its log, another try to come, its result."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from fpbus.bus import Bus
+from fpbus.schemas import LogLines, RunState, RunStatus, topics
+
+from .orders import Ended, Progress
+from .queue import Claim
+
+
+class Teller:
+    """Speaks for one worker."""
+
+    def __init__(self, bus: Bus, worker: str) -> None:
+        self._bus = bus
+        self._worker = worker
+
+    def started(self, claim: Claim, at: datetime) -> None:
+        self._status(claim, RunState.STARTED, at)
+
+    def progress(self, claim: Claim, reports: Sequence[Progress], *, with_starts: bool) -> None:
+        """Publish node events and log lines; without starts, as of a run that is over, only how its nodes ended."""
+        job = claim.job
+        for report in reports:
+            for event in report.nodes:
+                if with_starts or event.event != "started":
+                    self._bus.publish(topics.node(job.pipeline, job.run_id, event.node), event, qos=0)
+            if report.lines:
+                lines = LogLines(run_id=job.run_id, pipeline=job.pipeline, lines=report.lines, dropped=report.dropped)
+                self._bus.publish(topics.log(job.pipeline, job.run_id), lines, qos=0)
+
+    def ended(self, claim: Claim, ended: Ended) -> None:
+        """Publish the result of a run, also where its publisher wants the answer; or that it is tried again."""
+        job = claim.job
+        if ended.retry_delay_s is not None:
+            self._status(claim, RunState.RETRYING, datetime.now(UTC), ended.reason)
+            return
+        self._bus.publish(topics.result(job.pipeline, job.run_id), ended.result, traceparent=job.traceparent)
+        if job.request.reply_to is not None:
+            self._bus.reply(job.request.reply_to, ended.result, job.correlation)
+
+    def _status(self, claim: Claim, state: RunState, at: datetime, reason: str | None = None) -> None:
+        job = claim.job
+        status = RunStatus(
+            run_id=job.run_id,
+            pipeline=job.pipeline,
+            state=state,
+            at=at,
+            attempt=claim.execution.attempt,
+            runner=self._worker,
+            reason=reason,
+            traceparent=job.traceparent,
+        )
+        self._bus.publish(topics.status(job.pipeline, job.run_id), status, traceparent=job.traceparent)

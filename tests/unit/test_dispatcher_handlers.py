@@ -192,6 +192,14 @@ def test_what_is_admitted_can_be_carried_by_a_job() -> None:
     assert read_job_data(msgspec.msgpack.encode(job_data(job))) == job
 
 
+@pytest.mark.parametrize("name", ["timeout_s", "retry_delay"])
+@pytest.mark.parametrize("seconds", [1e300, float("inf"), float("nan"), -1])
+def test_a_span_that_no_timer_can_hold_is_refused(name: str, seconds: float) -> None:
+    payload = msgspec.msgpack.encode({name: seconds})
+
+    assert refusal(payload, content_type=MSGPACK) == ("invalid_payload", f"$.{name}")
+
+
 # Overrides.
 
 VALUES: dict[str, Any] = {

@@ -1,10 +1,13 @@
 """The two YAML files of a project. Every key that may be null falls back to its default."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
 from .codes import Priority
+
+#: Thirty years: what every timer and every time to live can hold, and infinity is beyond.
+MOST_SECONDS: Final = 1e9
 
 
 class _Section(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -16,8 +19,8 @@ class LimitsConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forb
 
     payload_bytes: Annotated[int, Meta(ge=1024)] = 1024 * 1024
     nesting: Annotated[int, Meta(ge=1, le=500)] = 64
-    dedup_window_s: Annotated[float, Meta(ge=60)] = 24 * 3600.0
-    job_timeout_s: Annotated[float, Meta(gt=0)] = 3600.0
+    dedup_window_s: Annotated[float, Meta(ge=60, le=MOST_SECONDS)] = 24 * 3600.0
+    job_timeout_s: Annotated[float, Meta(gt=0, le=MOST_SECONDS)] = 3600.0
     lost_attempts: Annotated[int, Meta(ge=1)] = 3
 
 
@@ -25,7 +28,7 @@ class RunnerConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forb
     """`runner:` in `conf/project.yml`. A worker that is silent for `lease_s` is lost."""
 
     workers: Annotated[int, Meta(ge=1, le=1024)] = 1
-    lease_s: Annotated[float, Meta(ge=1)] = 10.0
+    lease_s: Annotated[float, Meta(ge=1, le=MOST_SECONDS)] = 10.0
     runs_per_horse: Annotated[int, Meta(ge=1)] = 100_000
 
 
@@ -57,10 +60,10 @@ class RunConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_
     config: dict[str, Any] | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] | None = None
     max_retries: Annotated[int, Meta(ge=0)] = 0
-    retry_delay: Annotated[float, Meta(ge=0)] = 5.0
+    retry_delay: Annotated[float, Meta(ge=0, le=MOST_SECONDS)] = 5.0
     jitter_factor: Annotated[float, Meta(ge=0, le=1)] = 0.0
     retry_exceptions: list[str] | None = None
-    timeout_s: Annotated[float, Meta(gt=0)] | None = None
+    timeout_s: Annotated[float, Meta(gt=0, le=MOST_SECONDS)] | None = None
     priority: Priority = Priority.DEFAULT
 
 

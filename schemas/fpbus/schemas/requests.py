@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta, Struct
 
 from .codes import Priority
+from .config import MOST_SECONDS
 from .names import RunId
 
 #: Fields that change how a pipeline runs. On `run` topics they are refused unless the pipeline's
@@ -47,8 +48,8 @@ class RunRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     executor: str | dict[str, Any] | None = None
     with_adapter: dict[str, Any] | None = None
     max_retries: Annotated[int, Meta(ge=0)] | None = None
-    retry_delay: Annotated[float, Meta(ge=0)] | None = None
+    retry_delay: Annotated[float, Meta(ge=0, le=MOST_SECONDS)] | None = None
     jitter_factor: Annotated[float, Meta(ge=0, le=1)] | None = None
     retry_exceptions: list[str] | None = None
-    timeout_s: Annotated[float, Meta(gt=0)] | None = None
+    timeout_s: Annotated[float, Meta(gt=0, le=MOST_SECONDS)] | None = None
     log_level: str | None = None

@@ -158,11 +158,11 @@ class DispatcherService:
                 log.info("another dispatcher is active; standing by")
                 self._presence.become("ready", active=False)
                 self._working.set()
-            self._watch_rivals()
+            self._watch_rivals(TICK_S)
 
-    def _watch_rivals(self) -> None:
+    def _watch_rivals(self, patience_s: float) -> None:
         """Wait for the end of the active dispatcher: its will names the lease that can be inherited."""
-        for delivery in self._rivals.take(16, TICK_S):
+        for delivery in self._rivals.take(16, patience_s):
             self._presence_bus.ack(delivery)
             try:
                 status = decode(delivery.payload, ServiceStatus)
@@ -269,6 +269,7 @@ class DispatcherService:
         if not self._queue.hold_lease():
             raise FencedError
         self._catalog.look()
+        self._watch_rivals(0.0)
         self._forget_recorded()
         self._queue.promote()
         for lost in self._queue.lapsed():

@@ -74,16 +74,15 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     (folder / "spy").mkdir()
     (folder / "spy" / "sitecustomize.py").write_text(SPY_PY)
     stack.environment |= {"PYTHONPATH": str(folder / "spy"), "SPY_FILE": str(folder / "opened")}
-    stack.start()
-    made = System(stack, broker.url, folder / "opened")
-    pids = {role: process.pid for role, process in stack.processes.items()}
-    yield made
-    assert all(stack.processes[role].popen.poll() is None for role in pids)  # type: ignore[union-attr]
-    made.device.close()
-    made.device_5.close()
-    stack.stop()
-    redis.stop()
-    broker.stop()
+    with contextlib.ExitStack() as ending:
+        for stop in (broker.stop, redis.stop, stack.stop):
+            ending.callback(stop)
+        stack.start()
+        made = System(stack, broker.url, folder / "opened")
+        ending.callback(made.device.close)
+        ending.callback(made.device_5.close)
+        yield made
+        assert all(process.popen and process.popen.poll() is None for process in stack.processes.values())
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The dispatcher as a real process: who is active, what it does while Redis is in trouble, and its calls."""
 
+import contextlib
 import os
 import pickle
 import signal
@@ -219,19 +220,17 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     broker, redis = make_mosquitto(folder / "mosquitto").start(), make_redis(folder / "redis").start()
     stack = Stack(folder / "stack", broker.url, redis.url)
     stack.add_pipeline("open", "def answer(x: int) -> int:\n    return x\n", "allow_overrides: [timeout_s, config]\n")
-    stack.start()
-    device = Device(broker.url)
-    device.client.subscribe("fpbus/services/dispatcher/+/status", 1)
-    caller = open_bus(broker.url, "caller")
-    caller.start()
-    made = System(stack, device, caller, redis)
-    yield made
-    made.raw.close()
-    caller.stop()
-    device.close()
-    stack.stop()
-    redis.stop()
-    broker.stop()
+    with contextlib.ExitStack() as ending:
+        for stop in (broker.stop, redis.stop, stack.stop):
+            ending.callback(stop)
+        stack.start()
+        device, caller = Device(broker.url), open_bus(broker.url, "caller")
+        device.client.subscribe("fpbus/services/dispatcher/+/status", 1)
+        caller.start()
+        made = System(stack, device, caller, redis)
+        for stop in (device.close, caller.stop, made.raw.close):
+            ending.callback(stop)
+        yield made
 
 
 # Calls.

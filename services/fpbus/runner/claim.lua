@@ -3,7 +3,8 @@
 --
 -- RQ's started registry gets a score that never comes: merely counting that registry moves lapsed jobs to failed.
 -- ARGV: worker, lease in ms, how many, started_at, queue ...
--- returns per run: execution, data, attempts lost before, '1' when cancelled, '1' when it names callbacks
+-- returns per run: execution, run id, data, attempts lost before, '1' when cancelled, '1' when it names callbacks,
+--                  queue
 local worker, lease_ms, most, started_at = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local now = redis.call('TIME')
 local expiry = now[1] * 1000 + math.floor(now[2] / 1000) + lease_ms
@@ -23,7 +24,7 @@ local function claim(queue, id)
   redis.call('HSET', key, 'status', 'started', 'started_at', started_at, 'worker_name', worker)
   if redis.call('EXISTS', 'fpbus:run:' .. id) == 1 then redis.call('HSET', 'fpbus:run:' .. id, 's', 'started') end
   local callbacks = (job[4] or '') .. (job[5] or '') .. (job[6] or '')
-  claims[#claims + 1] = {execution, job[1], job[2] or '0', job[3] or '', callbacks ~= '' and '1' or '', queue}
+  claims[#claims + 1] = {execution, id, job[1], job[2] or '0', job[3] or '', callbacks ~= '' and '1' or '', queue}
 end
 
 for i = 5, #ARGV do

@@ -58,6 +58,8 @@ class WorkQueue:
         self._release = self._script("release.lua")
         self._heartbeat = self._script("heartbeat.lua")
         self._refuse = self._script("refuse.lua")
+        self._lapse = self._script("lapse.lua")
+        self._register = self._script("register.lua")
 
     @property
     def queues(self) -> list[str]:
@@ -75,14 +77,13 @@ class WorkQueue:
         rows = self._claim(args=[worker, self._lease_ms, most, utcformat(datetime.now(UTC)), *self._queues])
         claims: list[Claim] = []
         refused: list[str] = []
-        for execution_text, data, lost, cancel, callbacks, queue in rows:
-            execution = Execution.parse(execution_text.decode())
+        for row in rows:
             try:
-                job = _read(data, names_callbacks=bool(callbacks))
-                claims.append(Claim(execution, job, data, int(lost), cancelled=bool(cancel)))
-            except ForeignJobError as error:
-                self._refuse(args=[str(execution), execution.run_id, queue, utcformat(datetime.now(UTC)), KEEP_S])
-                refused.append(f"{execution.run_id}: {error}")
+                claims.append(_claim_of(*row))
+            except ValueError as error:
+                execution, run_id, queue = row[0], row[1], row[-1]
+                self._refuse(args=[execution, run_id, queue, utcformat(datetime.now(UTC)), KEEP_S])
+                refused.append(f"{run_id.decode(errors='replace')}: {error}")
         return claims, refused
 
     def wait(self, timeout_s: float) -> None:
@@ -114,13 +115,12 @@ class WorkQueue:
 
     def lapse(self, executions: Iterable[Execution]) -> None:
         """Let leases run out now: the dispatcher then counts a lost attempt, and has it run again."""
-        for execution in executions:
-            self._redis.zadd(LEASES, {str(execution): 0}, xx=True)
+        self._lapse(args=[str(execution) for execution in executions])
 
     def lapse_of(self, worker: str) -> int:
         """Let go of what an earlier process of this worker's name had in hand; return how many."""
-        held = [Execution.parse(entry.decode()) for entry in self._redis.zrange(LEASES, 0, -1)]
-        left = [execution for execution in held if execution.worker == worker]
+        leases = self._redis.zrange(LEASES, 0, -1)
+        left = [Execution.parse(lease.decode()) for lease in leases if _worker_of(lease) == worker]
         self.lapse(left)
         return len(left)
 
@@ -133,8 +133,8 @@ class WorkQueue:
 
     def register(self, worker: str, pid: int) -> None:
         """Show the worker to RQ's tools."""
-        key, now = f"rq:worker:{worker}", utcformat(datetime.now(UTC))
-        facts = {
+        now = utcformat(datetime.now(UTC))
+        facts: dict[str, Any] = {
             "birth": now,
             "last_heartbeat": now,
             "queues": ",".join(self._queues),
@@ -145,14 +145,8 @@ class WorkQueue:
             "python_version": platform.python_version(),
             "state": "idle",
         }
-        with self._redis.pipeline() as pipeline:
-            pipeline.delete(key)
-            pipeline.hset(key, mapping=facts)
-            pipeline.expire(key, self._lease_ms // 1000 + 60)
-            pipeline.sadd("rq:workers", key)
-            for queue in self._queues:
-                pipeline.sadd(f"rq:workers:{queue}", key)
-            pipeline.execute()
+        parts = [part for pair in facts.items() for part in pair]
+        self._register(args=[worker, self._lease_ms // 1000 + 60, len(self._queues), *self._queues, *parts])
 
     def unregister(self, worker: str) -> None:
         key = f"rq:worker:{worker}"
@@ -164,10 +158,23 @@ class WorkQueue:
             pipeline.execute()
 
 
-def _read(data: bytes, *, names_callbacks: bool) -> RunJob:
-    if names_callbacks:
+def _claim_of(  # noqa: PLR0917 (a row of claim.lua)
+    execution_text: bytes, run_id: bytes, data: bytes, lost: bytes, cancel: bytes, callbacks: bytes, _queue: bytes
+) -> Claim:
+    """Read what was claimed; raise `ValueError`, mostly a `ForeignJobError`, for a job that is none of ours."""
+    if callbacks:
         raise ForeignJobError("A job names callbacks; they are never called.")
-    return read_job_data(data)
+    job, execution = read_job_data(data), Execution.parse(execution_text.decode())
+    if not job.run_id == execution.run_id == run_id.decode():
+        raise ForeignJobError(f"A job's data is of another run, {job.run_id!r}.")
+    return Claim(execution, job, data, int(lost), cancelled=bool(cancel))
+
+
+def _worker_of(lease: bytes) -> str | None:
+    try:
+        return Execution.parse(lease.decode()).worker
+    except ValueError:  # no lease of ours; the dispatcher lets go of it
+        return None
 
 
 def _finish_arguments(claim: Claim, ended: Ended) -> list[Any]:

@@ -197,7 +197,20 @@ class DispatcherService:
                 self._handled_at = time.monotonic()
             if time.monotonic() - self._ticked_at >= TICK_S:
                 self._ticked_at = time.monotonic()
-                self._held(self._tick)
+                self._tick_or_wait_for_redis()
+
+    def _tick_or_wait_for_redis(self) -> None:
+        """Tick; while Redis is away go on serving, so that who calls is told `unavailable` at once."""
+        try:
+            try:
+                self._tick()
+            except FencedError:
+                if not self._queue.hold_lease():
+                    raise
+        except RedisError as error:
+            self._degrade(error)
+        else:
+            self._be_well()
 
     def _gather(self) -> list[Delivery]:
         """Take what is there; when messages follow each other closely, wait a little for more of them.
@@ -246,15 +259,18 @@ class DispatcherService:
                     raise
                 continue  # it had run out while Redis was away, and nobody took it
             except RedisError as error:
-                if delay == BACKOFF_FIRST_S:
-                    log.warning("waiting for Redis", extra={"reason": str(error)})
-                self._presence.become("degraded", f"Redis: {error}")
+                self._degrade(error)
                 if self._stop.wait(delay):
                     raise _Stopped from error
                 delay = min(BACKOFF_MAX_S, delay * 2)
                 continue
             self._be_well()
             return result
+
+    def _degrade(self, error: RedisError) -> None:
+        if self._presence.state != "degraded":
+            log.warning("waiting for Redis", extra={"reason": str(error)})
+        self._presence.become("degraded", f"Redis: {error}")
 
     def _be_well(self) -> None:
         """Say that all is well again, or what is wrong with the project's files: the last good ones are in use."""

@@ -208,8 +208,8 @@ def test_a_moment_on_the_grid_is_followed_by_the_next_one() -> None:
             ScheduleConfig(interval="1h", timezone="Mars/Olympus"),
             "`schedule.timezone` is 'Mars/Olympus'; it must be an",
         ),
-        (ScheduleConfig(timezone="UTC"), "`schedule` is {'timezone': 'UTC'}; it must have `cron` or `interval`"),
-        (ScheduleConfig(cron="@daily", interval="1h"), "it must have `cron` or `interval`, one of the two."),
+        (ScheduleConfig(timezone="UTC"), "`schedule` is {'timezone': 'UTC'}; it must have one of `cron`, `interval` and `date`"),
+        (ScheduleConfig(cron="@daily", interval="1h"), "it must have one of `cron`, `interval` and `date`."),
     ],
 )
 def test_a_schedule_that_cannot_be_used_is_named_with_file_key_and_value(

@@ -1,6 +1,12 @@
 """The language of the bus: messages, topics, states, configuration. Knows nothing but msgspec."""
 
 from . import topics as topics
+from .adapters import AdapterConfig as AdapterConfig
+from .adapters import CustomAdapterConfig as CustomAdapterConfig
+from .adapters import HamiltonTrackerConfig as HamiltonTrackerConfig
+from .adapters import MlflowConfig as MlflowConfig
+from .adapters import OpenTelemetryConfig as OpenTelemetryConfig
+from .adapters import RayConfig as RayConfig
 from .calls import CallFailure as CallFailure
 from .calls import Cancel as Cancel
 from .calls import Cancelled as Cancelled
@@ -21,13 +27,14 @@ from .codes import FailureCode as FailureCode
 from .codes import Priority as Priority
 from .codes import RejectionCode as RejectionCode
 from .codes import Role as Role
-from .config import IntervalFields as IntervalFields
+from .config import CacheConfig as CacheConfig
+from .config import ExecutorConfig as ExecutorConfig
+from .config import HookConfig as HookConfig
 from .config import LimitsConfig as LimitsConfig
 from .config import PipelineConfig as PipelineConfig
 from .config import ProjectConfig as ProjectConfig
 from .config import RunConfig as RunConfig
 from .config import RunnerConfig as RunnerConfig
-from .config import ScheduleConfig as ScheduleConfig
 from .errors import FpbusError as FpbusError
 from .events import Event as Event
 from .events import Latest as Latest
@@ -43,12 +50,17 @@ from .events import RunResult as RunResult
 from .events import RunStatus as RunStatus
 from .events import ServiceStatus as ServiceStatus
 from .json_schema import json_schema as json_schema
+from .layers import lay as lay
 from .names import PipelineName as PipelineName
 from .names import RunId as RunId
 from .names import is_pipeline_name as is_pipeline_name
 from .names import is_run_id as is_run_id
 from .requests import OVERRIDES as OVERRIDES
 from .requests import RunRequest as RunRequest
+from .schedules import CronFields as CronFields
+from .schedules import IntervalFields as IntervalFields
+from .schedules import ScheduleConfig as ScheduleConfig
+from .settings import RunSettings as RunSettings
 from .states import TERMINAL as TERMINAL
 from .states import TRANSITIONS as TRANSITIONS
 from .states import IllegalTransitionError as IllegalTransitionError

@@ -1,13 +1,16 @@
 """The two YAML files of a project. Every key that may be null falls back to its default."""
 
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import quote, urlencode
 
+import msgspec
 from msgspec import Meta, Struct
 
+from .adapters import AdapterConfig, Port
 from .codes import Priority
-
-#: Thirty years: what every timer and every time to live can hold, and infinity is beyond.
-MOST_SECONDS: Final = 1e9
+from .layers import lay
+from .schedules import ScheduleConfig
+from .settings import MOST_SECONDS, Delay, Jitter, LogLevel, Retries, RunSettings, Timeout
 
 
 class _Section(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -20,7 +23,7 @@ class LimitsConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forb
     payload_bytes: Annotated[int, Meta(ge=1024)] = 1024 * 1024
     nesting: Annotated[int, Meta(ge=1, le=500)] = 64
     dedup_window_s: Annotated[float, Meta(ge=60, le=MOST_SECONDS)] = 24 * 3600.0
-    job_timeout_s: Annotated[float, Meta(gt=0, le=MOST_SECONDS)] = 3600.0
+    job_timeout_s: Timeout = 3600.0
     lost_attempts: Annotated[int, Meta(ge=1)] = 3
 
 
@@ -32,69 +35,193 @@ class RunnerConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forb
     runs_per_horse: Annotated[int, Meta(ge=1)] = 100_000
 
 
-class JobQueueConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """`job_queue:` in `conf/project.yml`."""
+class BackendConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """`job_queue.backend:`, the Redis server in parts; `uri` says it whole and wins."""
+
+    type: Literal["redis"] = "redis"
+    uri: str | None = None
+    host: str = "localhost"
+    port: Port = 6379
+    database: Annotated[int, Meta(ge=0)] = 0
+    username: str | None = None
+    password: str | None = None
+    ssl: bool = False
+    verify_ssl: bool = True
+    cert_file: str | None = None
+    key_file: str | None = None
+    ca_file: str | None = None
+    queues: list[str] | str | None = None
+
+
+class QueueConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One Redis with its workers. `redis_host` and `redis_port` are short for `backend.host` and `backend.port`."""
 
     type: Literal["rq"] = "rq"
+    num_workers: Annotated[int, Meta(ge=1, le=1024)] | None = None
+    redis_host: str | None = None
+    redis_port: Port | None = None
+    backend: BackendConfig | None = None
+
+    @property
+    def redis_url(self) -> str | None:
+        """The URL of the Redis server, as redis-py reads it; None where no part of it is said."""
+        backend = self.backend
+        if backend is None and self.redis_host is None and self.redis_port is None:
+            return None
+        backend = backend or BackendConfig()
+        if backend.uri:
+            return backend.uri
+        user = quote(backend.username or "", safe="")
+        login = f"{user}:{quote(backend.password, safe='')}@" if backend.password else f"{user}@" if user else ""
+        place = f"{self.redis_host or backend.host}:{self.redis_port or backend.port}"
+        return f"redis{'s' if backend.ssl else ''}://{login}{place}/{backend.database}{_tls_query(backend)}"
 
 
-class ProjectConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """`conf/project.yml`."""
+def _tls_query(backend: BackendConfig) -> str:
+    if not backend.ssl:
+        return ""
+    files = {"ssl_certfile": backend.cert_file, "ssl_keyfile": backend.key_file, "ssl_ca_certs": backend.ca_file}
+    options = {name: file for name, file in files.items() if file}
+    return "?" + urlencode({"ssl_cert_reqs": "required" if backend.verify_ssl else "none", **options})
 
-    name: str
-    timezone: str = "UTC"
-    job_queue: JobQueueConfig | None = None
-    limits: LimitsConfig | None = None
-    runner: RunnerConfig | None = None
+
+class JobQueueConfig(QueueConfig, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """`job_queue:` in `conf/project.yml`. `profiles` are further ones, chosen by `--name`."""
+
+    profiles: dict[str, QueueConfig] = {}
+
+
+class ProjectCacheConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """`cache:` in `conf/project.yml`. A cache file that holds a pickle can run code when it is read."""
+
+    allow_pickle: bool = False
+    url: str | None = None
+
+
+class HookConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A function to call at a moment of a run: `function` is a dotted name, as `hooks.audit.note`."""
+
+    type: Literal["before_run", "after_run", "before_node", "after_node", "on_success", "on_failure", "on_message"]
+    function: str
+
+
+class ExecutorConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """`run.executor`. `max_workers` is for the pools, `num_cpus` for Ray, `address` a running Ray or Dask cluster."""
+
+    type: Literal["local", "synchronous", "threadpool", "processpool", "ray", "dask"] = "local"
+    max_workers: Annotated[int, Meta(ge=1)] | None = None
+    num_cpus: Annotated[float, Meta(gt=0)] | None = None
+    address: str | None = None
+
+
+CacheBehavior = Literal["default", "recompute", "disable", "ignore"]
+
+
+class CacheConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """`run.cache` in parts, as Hamilton's `with_cache` has them: node names, or true for all nodes."""
+
+    recompute: bool | list[str] = False
+    ignore: bool | list[str] = False
+    disable: bool | list[str] = False
+    default: bool | list[str] = False
+    default_behavior: CacheBehavior = "default"
+    default_loader_behavior: CacheBehavior | None = None
+    default_saver_behavior: CacheBehavior | None = None
 
 
 class RunConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """`run:` of a pipeline: its defaults, which a request may change where it is allowed to.
+    """`run:` of a pipeline: how it runs when nobody says otherwise.
 
-    `max_retries` counts the tries after the first. The delay before a retry, in seconds, is
-    `retry_delay * (1 + random.uniform(-jitter_factor, jitter_factor))`.
+    `max_retries` counts the tries after the first. The delay before the n-th of them, in seconds, is
+    `retry_delay * backoff ** (n - 1) * (1 + random.uniform(-jitter_factor, jitter_factor))`.
     """
 
-    inputs: dict[str, Any] | None = None
-    final_vars: list[str] | None = None
-    config: dict[str, Any] | None = None
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] | None = None
-    max_retries: Annotated[int, Meta(ge=0)] = 0
-    retry_delay: Annotated[float, Meta(ge=0, le=MOST_SECONDS)] = 5.0
-    jitter_factor: Annotated[float, Meta(ge=0, le=1)] = 0.0
-    retry_exceptions: list[str] | None = None
-    timeout_s: Annotated[float, Meta(gt=0, le=MOST_SECONDS)] | None = None
+    inputs: dict[str, Any] = {}
+    final_vars: list[str] = []
+    config: dict[str, Any] = {}
+    cache: bool | CacheConfig = False
+    with_adapter: dict[str, bool] = {}
+    executor: ExecutorConfig = ExecutorConfig()
+    additional_modules: list[str] = []
+    async_driver: bool = False
+    log_level: LogLevel | None = None
+    max_retries: Retries = 0
+    retry_delay: Delay = 5.0
+    jitter_factor: Jitter = 0.0
+    backoff: Annotated[float, Meta(ge=1, le=1000)] = 1.0
+    retry_exceptions: list[str] = []
+    timeout_s: Timeout | None = None
     priority: Priority = Priority.DEFAULT
 
+    def override(self, settings: RunSettings) -> "RunConfig":
+        """Lay the settings of one run over these; raise `msgspec.ValidationError` for what does not fit."""
+        above = {
+            name: value for name in RunSettings.__struct_fields__ if (value := getattr(settings, name)) is not None
+        }
+        below = {name: getattr(self, name) for name in above}
+        parts = {name: msgspec.to_builtins(below[name]) for name in above if name in _PARTS}
+        merged = lay({**below, **parts}, above)
+        checked = {name: msgspec.convert(merged[name], kind) for name, kind in _PARTS.items() if name in above}
+        return msgspec.structs.replace(self, **{**merged, **checked}) if above else self
 
-class IntervalFields(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """An interval in parts, as in `interval: {hours: 4, minutes: 30}`."""
 
-    weeks: float = 0
-    days: float = 0
-    hours: float = 0
-    minutes: float = 0
-    seconds: float = 0
-
-
-class ScheduleConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """`schedule:` of a pipeline: one of `cron` and `interval`, and the IANA zone that cron counts in."""
-
-    cron: str | None = None
-    interval: float | str | IntervalFields | None = None
-    timezone: str | None = None
-    enabled: bool = True
+#: What a request says in short forms, and its configuration in Structs.
+_PARTS: Final[dict[str, Any]] = {
+    "cache": bool | CacheConfig,
+    "executor": ExecutorConfig,
+    "with_adapter": dict[str, bool],
+}
 
 
 Override = Literal[
-    "config", "max_retries", "retry_delay", "jitter_factor", "retry_exceptions", "timeout_s", "log_level"
+    "config",
+    "cache",
+    "executor",
+    "with_adapter",
+    "max_retries",
+    "retry_delay",
+    "jitter_factor",
+    "retry_exceptions",
+    "timeout_s",
+    "log_level",
 ]
 
 
 class PipelineConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """`conf/pipelines/<name>.yml`. `params` reach the functions by argument name, below inputs."""
+    """`conf/pipelines/<name>.yml`, as it is when the project's file and the environment are below and above it.
 
-    run: RunConfig | None = None
+    `params` reach the functions by argument name, below inputs.
+    """
+
+    run: RunConfig = RunConfig()
     schedule: ScheduleConfig | None = None
-    params: dict[str, Any] | None = None
-    allow_overrides: list[Override] | None = None
+    params: dict[str, Any] = {}
+    adapter: AdapterConfig = AdapterConfig()
+    hooks: list[HookConfig] = []
+    allow_overrides: list[Override] = []
+
+
+class ProjectConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """`conf/project.yml`. `run`, `adapter` and `hooks` are for all pipelines, whose own lie over them.
+
+    The URLs, `root` and the log settings are what the environment variables of the same names say, below those.
+    """
+
+    name: str
+    timezone: str = "UTC"
+    hooks_dir: str = "hooks"
+    mqtt_url: str | None = None
+    redis_url: str | None = None
+    history_url: str | None = None
+    storage_url: str | None = None
+    storage_options: dict[str, Any] = {}
+    root: str | None = None
+    log_level: LogLevel | None = None
+    log_format: Literal["console", "json"] | None = None
+    job_queue: JobQueueConfig = JobQueueConfig()
+    run: RunConfig = RunConfig()
+    adapter: AdapterConfig = AdapterConfig()
+    hooks: list[HookConfig] = []
+    cache: ProjectCacheConfig = ProjectCacheConfig()
+    limits: LimitsConfig = LimitsConfig()
+    runner: RunnerConfig = RunnerConfig()

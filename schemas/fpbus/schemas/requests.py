@@ -1,13 +1,13 @@
 """What a publisher may ask for: one run of a pipeline."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from .codes import Priority
-from .config import MOST_SECONDS
 from .names import RunId
+from .settings import RunSettings
 
 #: Fields that change how a pipeline runs. On `run` topics they are refused unless the pipeline's
 #: own `allow_overrides` lists them: a publisher chooses a pipeline and its inputs, nothing else.
@@ -25,7 +25,9 @@ OVERRIDES: Final = (
 )
 
 
-class RunRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, tag="run_request"):
+class RunRequest(
+    RunSettings, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, tag="run_request"
+):
     """Ask for one run of the pipeline that the topic names.
 
     Every field is optional and may be null, which means its default. Times without a zone are in the
@@ -33,8 +35,6 @@ class RunRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     """
 
     run_id: RunId | None = None
-    inputs: dict[str, Any] | None = None
-    final_vars: list[str] | None = None
     reply_to: Annotated[str, Meta(min_length=1, max_length=1024)] | None = None
     not_before: datetime | None = None
     expires_at: datetime | None = None
@@ -42,14 +42,3 @@ class RunRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     key: Annotated[str, Meta(max_length=256)] | None = None
     traceparent: Annotated[str, Meta(max_length=64)] | None = None
     tracestate: Annotated[str, Meta(max_length=512)] | None = None
-    # From here on: overrides.
-    config: dict[str, Any] | None = None
-    cache: bool | dict[str, Any] | None = None
-    executor: str | dict[str, Any] | None = None
-    with_adapter: dict[str, Any] | None = None
-    max_retries: Annotated[int, Meta(ge=0)] | None = None
-    retry_delay: Annotated[float, Meta(ge=0, le=MOST_SECONDS)] | None = None
-    jitter_factor: Annotated[float, Meta(ge=0, le=1)] | None = None
-    retry_exceptions: list[str] | None = None
-    timeout_s: Annotated[float, Meta(gt=0, le=MOST_SECONDS)] | None = None
-    log_level: str | None = None

@@ -7,6 +7,8 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from .settings import settings_of
+
 if TYPE_CHECKING:
     from fpbus.control import Control
     from fpbus.lifecycle import Settings
@@ -25,9 +27,7 @@ def connected(project: str | None = None) -> "Generator[Control]":
 
 def client_settings(project: str | None) -> "Settings":
     """Return the settings, with the broker of a running `fpbus up` where none is set."""
-    from fpbus.lifecycle import Settings
-
-    settings = Settings.load(project=project)
+    settings = settings_of(project)
     return settings if settings.mqtt_url else replace(settings, mqtt_url=_url_of_up(settings))
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .options import ProjectOption, RoleName
+from .settings import settings_of
 
 if TYPE_CHECKING:
     from fpbus.lifecycle import Settings
@@ -26,13 +27,13 @@ def serve(  # noqa: PLR0917 (Typer makes options of them)
     project: ProjectOption = None,
 ) -> None:
     """Run one service until SIGTERM or Ctrl-C. Prints a line `ready` when it works."""
-    from fpbus.lifecycle import Settings, configure_logs
+    from fpbus.lifecycle import configure_logs
 
     if workers is not None and role != "runner":
         raise typer.BadParameter("only the runner has workers.", param_hint="--workers")
     if schedule and role != "scheduler":
         raise typer.BadParameter("only the scheduler has schedules.", param_hint="--schedule")
-    settings = Settings.load(project=_folder_of(config) if config else project, instance=instance)
+    settings = settings_of(_folder_of(config) if config else project, instance=instance)
     configure_logs(settings.log_level, settings.log_format)
     _serve(role, settings, workers, schedule=schedule)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .options import ProjectOption
+from .settings import settings_of
 
 if TYPE_CHECKING:
     from fpbus.supervisor import AllReady, Event, ProcessReady, ProcessStarted
@@ -23,11 +24,10 @@ def up(
     That is a broker, a Redis and the services of the project, until Ctrl-C stops them all. A broker or a Redis
     that FPBUS_MQTT_URL or FPBUS_REDIS_URL names is used instead of a new one.
     """
-    from fpbus.lifecycle import Settings
     from fpbus.project import find_project, load_pipelines, load_project
     from fpbus.supervisor import Supervisor
 
-    settings = Settings.load(project=project)
+    settings = settings_of(project)
     folder = find_project(settings.project_dir)
     pipelines = load_pipelines(folder)  # a mistake in a file is told before anything is started
     idle = [name for name, pipeline in pipelines.items() if pipeline.schedule and not schedule]

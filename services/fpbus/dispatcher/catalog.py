@@ -7,7 +7,6 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from fpbus.project import ProjectError, load_pipelines, load_project, names_stamp, stamp
-from fpbus.schemas import LimitsConfig
 
 from .handlers import Rules
 
@@ -57,7 +56,7 @@ class Catalog:
         project = load_project(self._folder)
         return Rules(
             pipelines=load_pipelines(self._folder),
-            limits=project.limits or LimitsConfig(),
+            limits=project.limits,
             timezone=_zone(project.timezone),
             root=self._root,
         )

@@ -18,7 +18,6 @@ from fpbus.schemas import (
     Priority,
     Rejection,
     RejectionCode,
-    RunConfig,
     RunError,
     RunRequest,
     RunResult,
@@ -114,13 +113,19 @@ def read_request(delivery: Delivery, rules: Rules) -> RunRequest:
 def check_overrides(request: RunRequest, pipeline: PipelineConfig) -> None:
     """Refuse what changes how a pipeline runs, unless its own configuration allows it."""
     for name in OVERRIDES:
-        if getattr(request, name) is not None and name not in (pipeline.allow_overrides or ()):
+        if getattr(request, name) is not None and name not in pipeline.allow_overrides:
             raise RefusedError(
                 RejectionCode.NOT_ALLOWED,
                 f"A message may not set '{name}' here; the pipeline's `allow_overrides` does not list it.",
                 f"$.{name}",
                 request,
             )
+    try:
+        pipeline.run.override(request)
+    except msgspec.ValidationError as error:
+        raise RefusedError(
+            RejectionCode.INVALID_PAYLOAD, f"The settings cannot be used: {error}.", None, request
+        ) from None
 
 
 def admit(  # noqa: PLR0917 (all of them decide)
@@ -133,7 +138,7 @@ def admit(  # noqa: PLR0917 (all of them decide)
         raise RefusedError(
             RejectionCode.NOT_ALLOWED, f"Answers cannot go to {reply_to[:_TOPIC_CHARS]!r}.", "$.reply_to", request
         )
-    run = rules.pipelines[name].run or RunConfig()
+    run = rules.pipelines[name].run
     job = RunJob(
         run_id=request.run_id or mint(),
         pipeline=name,

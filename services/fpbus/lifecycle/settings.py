@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final
@@ -42,11 +43,14 @@ class Settings:
     log_format: str = "console"
 
     @classmethod
-    def load(cls, **flags: str | None) -> "Settings":
-        """Read the environment; a flag that is not None wins. Raises `SettingsError` for a bad value."""
+    def load(cls, below: Mapping[str, str] | None = None, **flags: str | None) -> "Settings":
+        """Read the environment; a flag that is not None wins, and `below` is what holds without both.
+
+        Raises `SettingsError` for a bad value.
+        """
         named = {field.name: os.environ.get(_ENVIRONMENT[field.name]) for field in fields(cls)}
         named |= {name: value for name, value in flags.items() if value is not None}
-        settings = cls(**{name: value for name, value in named.items() if value})
+        settings = cls(**{**(below or {}), **{name: value for name, value in named.items() if value}})
         settings = replace(
             settings,
             instance=settings.instance or socket.gethostname().split(".")[0],

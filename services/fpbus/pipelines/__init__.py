@@ -9,6 +9,11 @@ from .outputs import INLINE_BYTES as INLINE_BYTES
 from .outputs import NotEncodableError as NotEncodableError
 from .outputs import encode_output as encode_output
 from .project import Project as Project
+from .project import SettingsNotUsableError as SettingsNotUsableError
+from .project import override as override
+from .retries import RetryRule as RetryRule
+from .retries import imported as imported
+from .retries import loaded as loaded
 from .storage import Storage as Storage
 from .storage import StorageError as StorageError
 from .storage import default_url as default_url

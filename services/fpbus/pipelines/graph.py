@@ -1,18 +1,19 @@
-"""A pipeline as Hamilton runs it: built once for each configuration, then kept."""
+"""A pipeline as Hamilton runs it: its drivers are built once for each configuration, then kept."""
 
 import logging
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from hamilton import base, driver
 
-from fpbus.schemas import PipelineConfig
+from fpbus.schemas import PipelineConfig, ProjectConfig, RunConfig
 
-from .modules import PipelineNotLoadableError, import_pipeline
-from .nodes import NodeReport, NodeWatcher
+from .nodes import NodeReport
+from .retries import RetryRule, imported
+from .scope import RunFacts, ignore
+from .workshop import BuiltDriver, Workshop
 
 _KEPT_CONFIGURATIONS: Final = 16
 
@@ -46,62 +47,53 @@ def _plain(sentence: str) -> str:
 
 
 class Graph:
-    """The drivers of one pipeline, by configuration."""
+    """The drivers of one pipeline. A driver runs one attempt at a time; those that run side by side have their own."""
 
-    def __init__(self, folder: Path, name: str, config: PipelineConfig) -> None:
+    def __init__(self, folder: Path, name: str, config: PipelineConfig, project: ProjectConfig) -> None:
         self.name = name
         self.config = config
-        self._module = import_pipeline(folder, name)
-        self._drivers: dict[bytes, _Built] = {}
+        self.rule = RetryRule.of(config.run, imported)
+        self._workshop = Workshop(folder, name, config, project)
+        self._idle: dict[bytes, list[BuiltDriver]] = {}
+        self._usual = _key(config.run)
 
-    def run(
-        self,
-        inputs: Mapping[str, Any],
-        final_vars: Sequence[str],
-        config: Mapping[str, Any],
-        report: Callable[[NodeReport], None],
+    def attempt(
+        self, run: RunConfig, run_id: str, attempt: int, report: Callable[[NodeReport], None] = ignore
     ) -> dict[str, Any]:
-        """Compute `final_vars`, or the last nodes of the DAG when there are none named.
+        """Make one attempt at a run. Computes `run.final_vars`, or the last nodes of the DAG when there are none named.
 
-        `inputs` win over the pipeline's params. Raises `PipelineFailedError` for what happens inside.
+        Inputs win over the pipeline's params. Raises `PipelineFailedError` for what happens inside, and
+        `PipelineNotLoadableError` for what is no DAG.
         """
-        built = self._built(config)
-        built.watcher.watch(report)
+        key = self._usual if run is self.config.run else _key(run)
+        built = self._take(key, run)
         try:
-            values = fit({**(self.config.params or {}), **inputs}, built.input_types)
-            outputs: dict[str, Any] = built.dag.execute(list(final_vars) or built.last_nodes, inputs=values)
+            built.scope.begin(RunFacts.of(self.name, run, run_id, attempt), report)
+            values = fit({**self.config.params, **run.inputs}, built.input_types)
+            return built.execute(run.final_vars, values)
         except Exception as error:
-            raise PipelineFailedError(error, built.watcher.failed_node) from error
-        return outputs
+            raise PipelineFailedError(error, built.scope.failed_node) from error
+        finally:
+            self._give_back(key, built)
 
-    def _built(self, config: Mapping[str, Any]) -> "_Built":
-        key = msgspec.json.encode(config, order="deterministic")
-        if key not in self._drivers:
-            if len(self._drivers) >= _KEPT_CONFIGURATIONS:
-                self._drivers.pop(next(iter(self._drivers)))
-            self._drivers[key] = self._build(config)
-        return self._drivers[key]
+    def driver(self, run: RunConfig | None = None) -> BuiltDriver:
+        """Return a driver to look at; it is not kept."""
+        return self._workshop.build(run or self.config.run)
 
-    def _build(self, config: Mapping[str, Any]) -> "_Built":
-        watcher = NodeWatcher()
-        builder = driver.Builder().with_modules(self._module).with_config(dict(config))
-        try:
-            return _Built(builder.with_adapters(base.DictResult(), watcher).build(), watcher)
-        except Exception as error:
-            # Hamilton raises many kinds; each says what is wrong with which function.
-            message = f"The pipeline {self.name!r} is no DAG that Hamilton can build: {error}"
-            raise PipelineNotLoadableError(message, trace=traceback.format_exc()) from error
+    def _take(self, key: bytes, run: RunConfig) -> BuiltDriver:
+        idle = self._idle.get(key)
+        return idle.pop() if idle else self._workshop.build(run)
+
+    def _give_back(self, key: bytes, built: BuiltDriver) -> None:
+        if key not in self._idle and len(self._idle) >= _KEPT_CONFIGURATIONS:
+            self._idle.pop(next(iter(self._idle)), None)
+        self._idle.setdefault(key, []).append(built)
 
 
-class _Built:
-    """A driver, and what we want to know of its DAG."""
-
-    def __init__(self, dag: driver.Driver, watcher: NodeWatcher) -> None:
-        self.dag = dag
-        self.watcher = watcher
-        nodes = dag.graph.nodes.values()
-        self.input_types: dict[str, Any] = {node.name: node.type for node in nodes if node.user_defined}
-        self.last_nodes = sorted(node.name for node in nodes if not node.user_defined and not node.depended_on_by)
+def _key(run: RunConfig) -> bytes:
+    """Return what decides how a driver is built."""
+    parts = (run.config, run.cache, run.with_adapter, run.executor, run.additional_modules)
+    return msgspec.json.encode(parts, order="deterministic", enc_hook=repr)
 
 
 def fit(values: Mapping[str, Any], types: Mapping[str, Any]) -> dict[str, Any]:

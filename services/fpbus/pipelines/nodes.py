@@ -1,12 +1,14 @@
 """Hear of every node that Hamilton runs."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hamilton.lifecycle import NodeExecutionHook
+
+if TYPE_CHECKING:
+    from .scope import RunScope
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,31 +23,25 @@ class NodeReport:
 
 
 class NodeWatcher(NodeExecutionHook):  # type: ignore[misc]  # Hamilton's classes are Any to us
-    """Tells `report` of each node. One driver runs one pipeline at a time, so it watches one run at a time."""
+    """Tells of each node to the run that its driver is busy with."""
 
-    def __init__(self) -> None:
-        self.report: Callable[[NodeReport], None] = _nobody
-        self.failed_node: str | None = None
+    def __init__(self, scope: "RunScope") -> None:
+        self._scope = scope
         self._started: dict[str, float] = {}
-
-    def watch(self, report: Callable[[NodeReport], None]) -> None:
-        self.report = report
-        self.failed_node = None
-        self._started.clear()
 
     def run_before_node_execution(self, *, node_name: str, **_: Any) -> None:
         self._started[node_name] = time.perf_counter()
-        self.report(NodeReport(node_name, datetime.now(UTC)))
+        self._scope.report(NodeReport(node_name, datetime.now(UTC)))
 
     def run_after_node_execution(
         self, *, node_name: str, success: bool, error: Exception | None, result: Any, **_: Any
     ) -> None:
         duration = time.perf_counter() - self._started.pop(node_name, time.perf_counter())
         if success:
-            self.report(NodeReport(node_name, datetime.now(UTC), duration, summary=summarise(result)))
+            self._scope.report(NodeReport(node_name, datetime.now(UTC), duration, summary=summarise(result)))
             return
-        self.failed_node = self.failed_node or node_name
-        self.report(NodeReport(node_name, datetime.now(UTC), duration, error=f"{type(error).__name__}: {error}"))
+        self._scope.failed_node = self._scope.failed_node or node_name
+        self._scope.report(NodeReport(node_name, datetime.now(UTC), duration, error=f"{type(error).__name__}: {error}"))
 
 
 def summarise(value: Any) -> str:
@@ -57,7 +53,3 @@ def summarise(value: Any) -> str:
     if isinstance(value, str | bytes | list | tuple | set | frozenset | dict):
         return f"{kind} of {len(value)}"
     return kind
-
-
-def _nobody(_report: NodeReport) -> None:
-    """Stand in while nobody watches."""

@@ -1,14 +1,28 @@
 """The Python face of a project: load it, and run its pipelines here and now, without a bus."""
 
+import asyncio
+import random
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-from fpbus.project import find_project, load_pipeline, load_project, pipeline_names
-from fpbus.schemas import ProjectConfig, RunConfig
+import msgspec
 
-from .graph import Graph
+from fpbus.project import find_project, load_pipeline, load_project, make_project, pipeline_names
+from fpbus.schemas import FpbusError, ProjectConfig, RunConfig, RunSettings
+
+from .graph import Graph, PipelineFailedError
 from .nodes import NodeReport
+from .retries import RetryRule, imported
+from .scope import ignore
+
+
+class SettingsNotUsableError(FpbusError):
+    """Settings of a run that do not fit; the sentence names the setting."""
+
+    exit_code = 2
 
 
 class Project:
@@ -30,6 +44,13 @@ class Project:
         found = find_project(Path(folder).absolute())
         return cls(found, load_project(found))
 
+    @classmethod
+    def new(cls, folder: str | Path, name: str | None = None) -> "Project":
+        """Make a project in `folder`, with a small pipeline that runs at once; `name` is the folder's by default."""
+        target = Path(folder).absolute()
+        make_project(target, name or target.name)
+        return cls.load(target)
+
     @property
     def pipelines(self) -> list[str]:
         """The names of all pipelines."""
@@ -38,7 +59,7 @@ class Project:
     def graph(self, name: str) -> Graph:
         """Return a pipeline, imported; raise `UnknownPipelineError` or `PipelineNotLoadableError`."""
         if name not in self._graphs:
-            self._graphs[name] = Graph(self.folder, name, load_pipeline(self.folder, name))
+            self._graphs[name] = Graph(self.folder, name, load_pipeline(self.folder, name), self.config)
         return self._graphs[name]
 
     def run(
@@ -47,22 +68,60 @@ class Project:
         inputs: Mapping[str, Any] | None = None,
         final_vars: Sequence[str] | None = None,
         config: Mapping[str, Any] | None = None,
-        report: Callable[[NodeReport], None] | None = None,
+        *,
+        settings: RunSettings | None = None,
+        report: Callable[[NodeReport], None] = ignore,
+        retrying: Callable[[PipelineFailedError, float], None] | None = None,
+        **more: Any,
     ) -> dict[str, Any]:
         """Run a pipeline in this process and return its outputs by name.
 
-        What is not given comes from the pipeline's configuration; given inputs and configuration are laid
-        over it key by key. Raises `PipelineFailedError` for what a node raises.
+        What is not given comes from the pipeline's configuration. `settings`, or `RunSettings`' fields as further
+        arguments (`max_retries=2`, `executor="threadpool"`), are laid over it; `inputs`, `final_vars` and `config`
+        are short for three of them. `report` hears of every node; `retrying` of every failure that is tried again,
+        with the seconds until then.
+
+        Raises `PipelineFailedError` for what a node raises in the last try.
         """
+        settings = _laid(settings, {"inputs": inputs, "final_vars": final_vars, "config": config, **more})
         graph = self.graph(name)
-        defaults = graph.config.run or RunConfig()
-        return graph.run(
-            {**(defaults.inputs or {}), **(inputs or {})},
-            final_vars or defaults.final_vars or (),
-            {**(defaults.config or {}), **(config or {})},
-            report or _ignore,
-        )
+        run = override(graph.config.run, settings)
+        rule = graph.rule if run is graph.config.run else RetryRule.of(run, imported)
+        run_id, attempt = str(uuid4()), 1
+        while True:
+            try:
+                return graph.attempt(run, run_id, attempt, report)
+            except PipelineFailedError as failed:
+                chance = random.uniform(-1, 1)  # noqa: S311 (jitter, not a secret)
+                delay = rule.delay_after(attempt, failed.cause, chance)
+                if delay is None:
+                    raise
+                if retrying is not None:
+                    retrying(failed, delay)
+            threading.Event().wait(delay)
+            attempt += 1
+
+    async def run_async(self, name: str, *arguments: Any, **named: Any) -> dict[str, Any]:
+        """Run a pipeline like `run`, without blocking the event loop."""
+        return await asyncio.to_thread(self.run, name, *arguments, **named)
 
 
-def _ignore(_report: NodeReport) -> None:
-    """Stand in when nobody wants to hear of nodes."""
+def override(run: RunConfig, settings: RunSettings) -> RunConfig:
+    """Lay settings over a pipeline's own; raise `SettingsNotUsableError` for what does not fit."""
+    try:
+        return run.override(settings)
+    except msgspec.ValidationError as error:
+        raise SettingsNotUsableError(f"These settings cannot be used: {error}.") from None
+
+
+def _laid(settings: RunSettings | None, named: Mapping[str, Any]) -> RunSettings:
+    """Lay what is named over the settings. Inputs may be any Python object, and are left alone."""
+    changes = {name: value for name, value in named.items() if value is not None}
+    inputs = changes.pop("inputs", None)
+    try:
+        above = msgspec.convert(changes, RunSettings)
+    except msgspec.ValidationError as error:
+        raise SettingsNotUsableError(f"These settings cannot be used: {error}.") from None
+    taken = {name: getattr(above, name) for name in changes}
+    below = settings or RunSettings()
+    return msgspec.structs.replace(below, **taken, **({"inputs": dict(inputs)} if inputs is not None else {}))

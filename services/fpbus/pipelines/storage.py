@@ -1,6 +1,7 @@
 """Where outputs lie that are too large for a message: any fsspec URL."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -16,10 +17,10 @@ class StorageError(FpbusError):
 class Storage:
     """A folder on any fsspec filesystem."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
         self._url = url.rstrip("/")
         self._filesystem: Any
-        self._filesystem, self._root = fsspec.core.url_to_fs(self._url)
+        self._filesystem, self._root = fsspec.core.url_to_fs(self._url, **(options or {}))
 
     def write(self, path: str, content: bytes) -> str:
         """Write a file whole or not at all, and return its URL. A repeat writes it again."""

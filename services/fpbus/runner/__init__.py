@@ -12,12 +12,11 @@ if TYPE_CHECKING:
 def serve(settings: "Settings", workers: int | None = None) -> None:
     """Run a runner until it is told to stop. Raises `FpbusError` when it cannot start, or was taken over."""
     from fpbus.project import load_project
-    from fpbus.schemas import RunnerConfig
 
     from .stable import Stable
 
     folder = settings.project_dir
-    config = load_project(folder).runner or RunnerConfig()
+    project = load_project(folder)
     # First of all: its fork server takes longest to stand ready.
     stable = Stable(str(folder), settings.storage_url or f"file://{folder}/.fpbus/storage")
 
@@ -31,8 +30,8 @@ def serve(settings: "Settings", workers: int | None = None) -> None:
     from .queue import WorkQueue
     from .service import RunnerService
 
-    if workers is not None:
-        config = msgspec.structs.replace(config, workers=workers)
+    workers = workers or project.job_queue.num_workers or project.runner.workers
+    config = msgspec.structs.replace(project.runner, workers=workers)
     stop = Stop()
     presence = ServicePresence(Role.RUNNER, settings.instance)
     bus = open_bus(

@@ -1,6 +1,5 @@
 """How an attempt ends: values in, a result or another try out. No clock, no randomness, no network."""
 
-from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -8,9 +7,7 @@ import msgspec
 from fpbus.schemas import (
     FailureCode,
     Output,
-    RunConfig,
     RunError,
-    RunRequest,
     RunResult,
     RunState,
     encode,
@@ -52,30 +49,6 @@ def expired(job: RunJob, order: Order, now: datetime) -> Ended | None:
         return None
     error = RunError(code=FailureCode.EXPIRED, message=f"It waited until it expired at {deadline.isoformat()}.")
     return ended_with(job, order, Times(None, now), RunState.CANCELLED, error)
-
-
-def retry_delay(  # noqa: PLR0917 (all of them decide)
-    run: RunConfig, request: RunRequest, attempt: int, lost_before: int, names: Sequence[str], chance: float
-) -> float | None:
-    """Return the seconds until another try of a run that raised, or None when there is none.
-
-    Lost attempts do not use up `max_retries`. `names` are the exception's classes, bare and dotted; `chance`
-    is a number from -1 to 1 that becomes the jitter.
-    """
-    most = run.max_retries if request.max_retries is None else request.max_retries
-    delay = run.retry_delay if request.retry_delay is None else request.retry_delay
-    factor = run.jitter_factor if request.jitter_factor is None else request.jitter_factor
-    wanted = run.retry_exceptions if request.retry_exceptions is None else request.retry_exceptions
-    tried = attempt - lost_before
-    if tried > most or (wanted and not set(wanted) & set(names)):
-        return None
-    return delay * (1 + factor * chance)
-
-
-def names_of(error: BaseException) -> list[str]:
-    """Return the names by which `retry_exceptions` may mean an exception: its classes', bare and dotted."""
-    classes = type(error).__mro__
-    return [name for kind in classes for name in (kind.__name__, f"{kind.__module__}.{kind.__qualname__}")]
 
 
 def _result(job: RunJob, order: Order, times: Times, state: RunState) -> RunResult:

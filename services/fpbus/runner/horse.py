@@ -19,20 +19,25 @@ from typing import Any, Final, Literal
 import msgspec
 
 from fpbus.pipelines import (
+    Graph,
     NodeReport,
     NotEncodableError,
     PipelineFailedError,
     PipelineNotLoadableError,
     Project,
+    RetryRule,
     Storage,
     StorageError,
     encode_output,
+    imported,
+    loaded,
+    override,
 )
-from fpbus.schemas import FailureCode, FpbusError, NodeEvent, Output, RunConfig, RunError, RunState
+from fpbus.schemas import FailureCode, FpbusError, NodeEvent, Output, RunError, RunState
 from fpbus.schemas.queue import RunJob, read_job_data
 
 from .capture import LogCapture
-from .handlers import Times, ended_with, expired, names_of, retry_delay, succeeded
+from .handlers import Times, ended_with, expired, succeeded
 from .lifeline import die_with
 from .orders import Ended, Order, Progress, Ready, decode_order, encode
 
@@ -98,20 +103,17 @@ class Horse:
         return succeeded(job, order, Times(started_at, datetime.now(UTC)), outputs)
 
     def _compute(self, job: RunJob, order: Order) -> dict[str, Output]:
-        if self._project is None:
-            self._project = Project.load(self._folder)
-        request = job.request
-        run = self._project.graph(job.pipeline).config.run or RunConfig()
-        logging.getLogger().setLevel(request.log_level or run.log_level or logging.INFO)
-        values = self._project.run(
-            job.pipeline,
-            request.inputs,
-            request.final_vars,
-            request.config,
-            lambda report: self._note(job, report),
-        )
+        graph = self._graph(job)
+        run = override(graph.config.run, job.request)
+        logging.getLogger().setLevel(run.log_level or logging.INFO)
+        values = graph.attempt(run, job.run_id, order.attempt, lambda report: self._note(job, report))
         where = f"{job.pipeline}/{job.run_id}/{order.attempt}"
         return {name: self._encode(where, name, value) for name, value in values.items()}
+
+    def _graph(self, job: RunJob) -> Graph:
+        if self._project is None:
+            self._project = Project.load(self._folder)
+        return self._project.graph(job.pipeline)
 
     def _encode(self, where: str, name: str, value: Any) -> Output:
         try:
@@ -121,7 +123,8 @@ class Horse:
 
     def _store(self, path: str, content: bytes) -> str:
         if self._storage is None:
-            self._storage = Storage(self._storage_url)
+            options = self._project.config.storage_options if self._project else None
+            self._storage = Storage(self._storage_url, options)
         return self._storage.write(path, content)
 
     def _failed(self, job: RunJob, order: Order, started_at: datetime, failed: PipelineFailedError) -> Ended:
@@ -134,11 +137,17 @@ class Horse:
             traceback=failed.trace or None,
         )
         ended = ended_with(job, order, Times(started_at, datetime.now(UTC)), RunState.FAILED, error)
-        assert self._project is not None
-        run = self._project.graph(job.pipeline).config.run or RunConfig()
         chance = random.uniform(-1, 1)  # noqa: S311 (jitter, not a secret)
-        delay = retry_delay(run, job.request, order.attempt, order.lost_before, names_of(cause), chance)
+        delay = self._rule(job).delay_after(order.attempt - order.lost_before, cause, chance)
         return Ended(ended.state, ended.result, delay, f"{type(cause).__name__}: {failed}"[:500])
+
+    def _rule(self, job: RunJob) -> RetryRule:
+        """Return the rule of a run. What a message names is never imported."""
+        graph, request = self._graph(job), job.request
+        named = (request.max_retries, request.retry_delay, request.jitter_factor, request.retry_exceptions)
+        if all(setting is None for setting in named):
+            return graph.rule
+        return RetryRule.of(override(graph.config.run, request), loaded if request.retry_exceptions else imported)
 
     def _note(self, job: RunJob, report: NodeReport) -> None:
         event: Literal["started", "finished", "failed"]

@@ -11,9 +11,10 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from fpbus.schemas import FpbusError, LimitsConfig, PipelineConfig, ProjectConfig, RunRequest, ScheduleConfig, encode
+from fpbus.schemas import CronFields, FpbusError, PipelineConfig, ProjectConfig, RunRequest, ScheduleConfig, encode
 
-from .triggers import LATE, CronTrigger, IntervalTrigger, Trigger, TriggerError
+from .cron_fields import CronFieldsTrigger
+from .triggers import LATE, CronTrigger, DateTrigger, IntervalTrigger, Trigger, TriggerError
 
 _PREFIX_CHARS: Final = 34
 _PATIENCE_AT_LEAST: Final = timedelta(minutes=5)
@@ -111,14 +112,13 @@ def on_waking(schedule: PlannedSchedule, due_times: Sequence[datetime], now: dat
 
 def _planned(pipeline: str, schedule: ScheduleConfig, project: ProjectConfig) -> PlannedSchedule:
     zone = _zone(pipeline, schedule, project)
-    limits = project.limits or LimitsConfig()
     return PlannedSchedule(
         id=pipeline,
         pipeline=pipeline,
         trigger=_trigger(pipeline, schedule, zone),
         timezone=zone.key,
         enabled=schedule.enabled,
-        dedup_window=timedelta(seconds=limits.dedup_window_s),
+        dedup_window=timedelta(seconds=project.limits.dedup_window_s),
     )
 
 
@@ -132,13 +132,16 @@ def _zone(pipeline: str, schedule: ScheduleConfig, project: ProjectConfig) -> Zo
 
 
 def _trigger(pipeline: str, schedule: ScheduleConfig, zone: ZoneInfo) -> Trigger:
-    file, cron, interval = f"pipelines/{pipeline}", schedule.cron, schedule.interval
+    file = f"pipelines/{pipeline}"
+    given = {key: value for key in ("cron", "interval", "date") if (value := getattr(schedule, key)) is not None}
+    if len(given) != 1:
+        raise ScheduleError(file, "schedule", schedule, "it must have one of `cron`, `interval` and `date`.")
+    ((key, value),) = given.items()
     try:
-        if cron is not None and interval is None:
-            return CronTrigger(cron, zone)
-        if interval is not None and cron is None:
-            return IntervalTrigger.parse(interval)
+        if key == "interval":
+            return IntervalTrigger.parse(value)
+        if key == "date":
+            return DateTrigger.parse(value, zone)
+        return CronFieldsTrigger.of(value, zone) if isinstance(value, CronFields) else CronTrigger(value, zone)
     except TriggerError as error:
-        key, value = ("schedule.cron", cron) if interval is None else ("schedule.interval", interval)
-        raise ScheduleError(file, key, value, str(error)) from None
-    raise ScheduleError(file, "schedule", schedule, "it must have `cron` or `interval`, one of the two.")
+        raise ScheduleError(file, f"schedule.{key}", value, str(error)) from None

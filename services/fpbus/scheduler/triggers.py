@@ -132,6 +132,28 @@ class IntervalTrigger(Trigger):
         return _EPOCH + ((after - _EPOCH) // self.interval + 1) * self.interval
 
 
+@dataclass(frozen=True)
+class DateTrigger(Trigger):
+    """Once, at one moment."""
+
+    date: datetime
+
+    @classmethod
+    def parse(cls, text: str, zone: tzinfo) -> "DateTrigger":
+        """Read an ISO time; without a zone of its own it is in `zone`."""
+        try:
+            moment = datetime.fromisoformat(text)
+            return cls((moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC))
+        except (ValueError, OverflowError):
+            raise TriggerError("it must be an ISO time such as '2026-07-01T10:00:00'.") from None
+
+    def __str__(self) -> str:
+        return f"once at {self.date.isoformat()}"
+
+    def next_after(self, after: datetime) -> datetime | None:
+        return self.date if self.date > after else None
+
+
 def _seconds(value: float | str | IntervalFields) -> float:
     if isinstance(value, IntervalFields):
         return timedelta(**msgspec.structs.asdict(value)).total_seconds()

@@ -1,0 +1,42 @@
+"""Put the settings together: flags win over the environment, and that over `conf/project.yml`."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fpbus.lifecycle import Settings
+
+
+def settings_of(project: str | None, *, instance: str | None = None) -> "Settings":
+    """Return the settings of a command in the project at or above `project`.
+
+    Where there is no project, what flags and environment say is all there is: a command that only speaks to the bus
+    may be typed anywhere. Raises `ProjectError` for a project whose file cannot be read.
+    """
+    from fpbus.lifecycle import Settings
+    from fpbus.project import ProjectError, find_project
+
+    settings = Settings.load(project=project, instance=instance)
+    try:
+        folder = find_project(settings.project_dir)
+    except ProjectError:
+        return settings
+    return Settings.load(_below(folder), project=str(folder), instance=instance)
+
+
+def _below(folder: "Path") -> dict[str, str]:
+    """Return what the project's file says of the settings."""
+    from fpbus.project import load_project
+
+    config = load_project(folder)
+    named = {
+        "mqtt_url": config.mqtt_url,
+        "redis_url": config.redis_url or config.job_queue.redis_url,
+        "history_url": config.history_url,
+        "storage_url": config.storage_url,
+        "root": config.root,
+        "log_level": config.log_level,
+        "log_format": config.log_format,
+    }
+    return {name: value for name, value in named.items() if value}

@@ -233,6 +233,13 @@ def test_an_override_is_taken_where_the_pipeline_lists_it() -> None:
         check_overrides(RunRequest(timeout_s=5, max_retries=1), OPEN)
 
 
+@pytest.mark.parametrize("settings", [{"executor": "quantum"}, {"cache": {"recompte": ["raw"]}}])
+def test_an_override_that_is_allowed_but_means_nothing_is_refused_at_the_door(settings: dict[str, Any]) -> None:
+    with pytest.raises(RefusedError, match="settings cannot be used") as refused:
+        check_overrides(RunRequest(**settings), PipelineConfig(allow_overrides=["executor", "cache"]))
+    assert refused.value.code == "invalid_payload"
+
+
 # Admission.
 
 

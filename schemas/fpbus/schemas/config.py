@@ -101,7 +101,16 @@ class ProjectCacheConfig(_Section, frozen=True, kw_only=True, omit_defaults=True
 class HookConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """A function to call at a moment of a run: `function` is a dotted name, as `hooks.audit.note`."""
 
-    type: Literal["before_run", "after_run", "before_node", "after_node", "on_success", "on_failure", "on_message"]
+    type: Literal[
+        "before_run",
+        "after_run",
+        "before_node",
+        "after_node",
+        "on_success",
+        "on_failure",
+        "on_message",
+        "message_config",
+    ]
     function: str
 
 

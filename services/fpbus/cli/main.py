@@ -9,11 +9,14 @@ import typer
 from .demo import demo
 from .group import Commands
 from .init import init
+from .options import LogLevelOption
 from .output import finish, tell
+from .pipeline import pipeline
 from .runs import runs
 from .serve import serve
 from .services import health, ps
 from .trigger import trigger
+from .ui import ui
 from .up import up
 from .watch import watch
 
@@ -24,8 +27,9 @@ NOT_RIGHT: Final = 8
 app = typer.Typer(
     name="fpbus", cls=Commands, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
 )
-for command in (init, up, trigger, watch, ps, health, serve, demo):
+for command in (init, up, trigger, watch, ps, health, serve, ui, demo):
     app.command()(command)
+app.add_typer(pipeline, name="pipeline")
 app.add_typer(runs, name="runs")
 
 
@@ -43,6 +47,7 @@ def fpbus(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
+    _level: LogLevelOption = None,
 ) -> None:
     """MQTT messages become pipeline runs."""
 
@@ -76,6 +81,7 @@ def _explain(error: Exception) -> int:
 
         tell("".join(traceback.format_exception(error)).rstrip())
     if isinstance(error, FpbusError):
+        _say_where(error)
         tell(f"Error: {error}")
         hint, code = error.hint, error.exit_code
     elif isinstance(error, OSError) and error.filename:
@@ -83,7 +89,16 @@ def _explain(error: Exception) -> int:
         hint, code = None, NOT_RIGHT
     else:
         tell(f"Error: fpbus stumbled: {type(error).__name__}: {error}")
-        hint, code = None if debugging else "Set FPBUS_LOG_LEVEL=DEBUG to see where.", NOT_RIGHT
+        hint, code = None if debugging else "To see where: fpbus --log-level DEBUG ...", NOT_RIGHT
     if hint:
         tell(hint)
     return code
+
+
+def _say_where(error: Exception) -> None:
+    """Show the line of a pipeline's module at which its import ended."""
+    if getattr(error, "traceback", None) and error.__cause__ is not None:
+        from .pipeline.failures import last_own_line
+
+        if line := last_own_line(error.__cause__):
+            tell(line)

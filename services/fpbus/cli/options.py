@@ -1,10 +1,12 @@
 """Options that several commands have."""
 
+import os
 from typing import Annotated, Literal
 
 import typer
 
 Format = Literal["table", "json", "yaml"]
+Level = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 RoleName = Literal["dispatcher", "runner", "recorder", "scheduler"]
 PriorityName = Literal["high", "default", "low"]
 StateName = Literal[
@@ -28,6 +30,13 @@ def _check_pipeline(name: str | None) -> str | None:
     return name
 
 
+def _set_log_level(level: Level | None) -> Level | None:
+    """Make the level that of this process and of those that it starts, as the environment variable does."""
+    if level is not None:
+        os.environ["FPBUS_LOG_LEVEL"] = level
+    return level
+
+
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
 ProjectOption = Annotated[
     str | None,
@@ -41,4 +50,14 @@ RunIfAny = Annotated[str | None, typer.Argument(metavar="RUN", callback=_check_r
 RunIdOption = Annotated[
     str | None,
     typer.Option("--run-id", metavar="ID", callback=_check_run, help="Id of the run; the same id never runs twice."),
+]
+LogLevelOption = Annotated[
+    Level | None,
+    typer.Option(
+        "--log-level",
+        metavar="LEVEL",
+        case_sensitive=False,
+        callback=_set_log_level,
+        help="DEBUG, INFO, WARNING, ERROR or CRITICAL. DEBUG shows tracebacks too.",
+    ),
 ]

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def settings_of(project: str | None, *, instance: str | None = None) -> "Settings":
-    """Return the settings of a command in the project at or above `project`.
+    """Return the settings of a command in the project at or above `project`, a folder or any fsspec URL.
 
     Where there is no project, what flags and environment say is all there is: a command that only speaks to the bus
     may be typed anywhere. Raises `ProjectError` for a project whose file cannot be read.
@@ -18,11 +18,20 @@ def settings_of(project: str | None, *, instance: str | None = None) -> "Setting
     from fpbus.project import ProjectError, find_project
 
     settings = Settings.load(project=project, instance=instance)
+    below = {}
+    if "://" in settings.project:
+        from fpbus.project.remote import checkout, is_local
+
+        start = checkout(settings.project)
+        if not is_local(settings.project):  # each version is a folder of its own; outputs of all go to one place
+            below = {"storage_url": f"{settings.project.rstrip('/')}/.fpbus/storage"}
+    else:
+        start = settings.project_dir
     try:
-        folder = find_project(settings.project_dir)
+        folder = find_project(start)
     except ProjectError:
         return settings
-    return Settings.load(_below(folder), project=str(folder), instance=instance)
+    return Settings.load({**below, **_below(folder)}, project=str(folder), instance=instance)
 
 
 def _below(folder: "Path") -> dict[str, str]:

@@ -1,7 +1,12 @@
 """Pipelines as Hamilton DAGs: imported, built once, run, and their outputs encoded. Needs no bus."""
 
+from .cache import UnknownNodeError as UnknownNodeError
+from .cache import cache_url as cache_url
+from .cache import clear_cache as clear_cache
 from .graph import Graph as Graph
 from .graph import PipelineFailedError as PipelineFailedError
+from .hook_calls import HookFailedError as HookFailedError
+from .hook_calls import Hooks as Hooks
 from .modules import PipelineNotLoadableError as PipelineNotLoadableError
 from .nodes import NodeReport as NodeReport
 from .nodes import summarise as summarise

@@ -1,8 +1,9 @@
 """A pipeline as Hamilton runs it: its drivers are built once for each configuration, then kept."""
 
 import logging
-import traceback
+import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,10 +11,15 @@ import msgspec
 
 from fpbus.schemas import PipelineConfig, ProjectConfig, RunConfig
 
+from .drivers import BuiltDriver
+from .faults import input_fault
+from .hook_calls import HookFailedError, Hooks, run_end
+from .log_level import log_level
 from .nodes import NodeReport
 from .retries import RetryRule, imported
 from .scope import RunFacts, ignore
-from .workshop import BuiltDriver, Workshop
+from .traces import user_trace
+from .workshop import Workshop
 
 _KEPT_CONFIGURATIONS: Final = 16
 
@@ -22,28 +28,17 @@ logging.getLogger("hamilton").setLevel(logging.CRITICAL)
 
 
 class PipelineFailedError(Exception):
-    """A node raised, or the inputs do not fit. The cause is the user's exception."""
+    """A node raised, or the inputs do not fit. The cause is the user's exception; `text` says it better, if given."""
 
-    def __init__(self, cause: Exception, node: str | None) -> None:
-        super().__init__(str(cause) if node else _plain(str(cause)))
+    def __init__(self, cause: Exception, node: str | None, text: str | None = None) -> None:
+        super().__init__(text or str(cause))
         self.cause = cause
         self.node = node
 
     @property
     def trace(self) -> str:
         """The traceback with the user's own lines only; empty where none of them was reached."""
-        frames = traceback.extract_tb(self.cause.__traceback__)
-        users = [frame for frame in frames if "/hamilton/" not in frame.filename and "/fpbus/" not in frame.filename]
-        if not users:
-            return ""
-        lines, last = traceback.format_list(users), traceback.format_exception_only(self.cause)
-        return "".join(["Traceback (most recent call last):\n", *lines, *last])
-
-
-def _plain(sentence: str) -> str:
-    """Take off the frame that Hamilton puts around what is wrong with the inputs."""
-    lines = [line.strip().removeprefix("Error: ") for line in sentence.splitlines()]
-    return " ".join(line for line in lines if line and not line.endswith("errors encountered:"))
+        return user_trace(self.cause)
 
 
 class Graph:
@@ -52,8 +47,10 @@ class Graph:
     def __init__(self, folder: Path, name: str, config: PipelineConfig, project: ProjectConfig) -> None:
         self.name = name
         self.config = config
+        # Before the pipeline's module, which may import its hooks: these must be this project's.
+        self.hooks = Hooks.load(folder, project.hooks_dir, name, config.hooks)
+        self._workshop = Workshop(folder, name, config, project, self.hooks)
         self.rule = RetryRule.of(config.run, imported)
-        self._workshop = Workshop(folder, name, config, project)
         self._idle: dict[bytes, list[BuiltDriver]] = {}
         self._usual = _key(config.run)
 
@@ -65,16 +62,74 @@ class Graph:
         Inputs win over the pipeline's params. Raises `PipelineFailedError` for what happens inside, and
         `PipelineNotLoadableError` for what is no DAG.
         """
+        facts = RunFacts.of(self.name, run, run_id, attempt)
+        with log_level(run.log_level):
+            if not self.hooks.has("before_run", "after_run"):
+                return self._compute(facts, run, report)
+            return self._compute_between_hooks(facts, run, report)
+
+    def end(  # noqa: PLR0917 (all that is known of an end)
+        self,
+        run: RunConfig,
+        run_id: str,
+        attempt: int,
+        duration_s: float,
+        outputs: dict[str, Any] | None = None,
+        error: BaseException | None = None,
+        failed_node: str | None = None,
+    ) -> None:
+        """Tell the hooks that a run has ended for good, after its last attempt. Never raises."""
+        moment = "on_failure" if error is not None else "on_success"
+        if self.hooks.has(moment):
+            facts = RunFacts.of(self.name, run, run_id, attempt)
+            getattr(self.hooks, moment)(run_end(facts, duration_s, outputs, error, failed_node))
+
+    def _compute_between_hooks(
+        self, facts: RunFacts, run: RunConfig, report: Callable[[NodeReport], None]
+    ) -> dict[str, Any]:
+        started = time.perf_counter()
+        try:
+            self._ask_hooks(facts)
+            outputs = self._compute(facts, run, report)
+        except PipelineFailedError as failed:
+            seconds = time.perf_counter() - started
+            self.hooks.after_run(run_end(facts, seconds, error=failed.cause, failed_node=failed.node))
+            raise
+        self.hooks.after_run(run_end(facts, time.perf_counter() - started, outputs))
+        return outputs
+
+    def _ask_hooks(self, facts: RunFacts) -> None:
+        try:
+            self.hooks.before_run(facts)
+        except HookFailedError as failed:
+            cause = failed.cause if isinstance(failed.cause, Exception) else failed
+            raise PipelineFailedError(cause, None, str(failed)) from failed
+
+    def _compute(self, facts: RunFacts, run: RunConfig, report: Callable[[NodeReport], None]) -> dict[str, Any]:
         key = self._usual if run is self.config.run else _key(run)
         built = self._take(key, run)
+        usable = True
+        values: dict[str, Any] = {}
         try:
-            built.scope.begin(RunFacts.of(self.name, run, run_id, attempt), report)
+            built.scope.begin(facts, report)
             values = fit({**self.config.params, **run.inputs}, built.input_types)
             return built.execute(run.final_vars, values)
         except Exception as error:
-            raise PipelineFailedError(error, built.scope.failed_node) from error
+            usable = not isinstance(error, BrokenExecutor)
+            node = built.scope.failed_node
+            text = None if node else input_fault(built.dag.graph, run.final_vars or built.last_nodes, values)
+            raise PipelineFailedError(error, node, text) from error
         finally:
-            self._give_back(key, built)
+            if usable:
+                self._give_back(key, built)
+            else:
+                built.close()
+
+    def close(self) -> None:
+        """Shut down what idle drivers keep open. Further attempts build new ones."""
+        while self._idle:
+            for built in self._idle.popitem()[1]:
+                built.close()
 
     def driver(self, run: RunConfig | None = None) -> BuiltDriver:
         """Return a driver to look at; it is not kept."""
@@ -86,7 +141,8 @@ class Graph:
 
     def _give_back(self, key: bytes, built: BuiltDriver) -> None:
         if key not in self._idle and len(self._idle) >= _KEPT_CONFIGURATIONS:
-            self._idle.pop(next(iter(self._idle)), None)
+            for dropped in self._idle.pop(next(iter(self._idle)), []):
+                dropped.close()
         self._idle.setdefault(key, []).append(built)
 
 

@@ -1,8 +1,8 @@
 """The Python face of a project: load it, and run its pipelines here and now, without a bus."""
 
-import asyncio
 import random
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import msgspec
 from fpbus.project import find_project, load_pipeline, load_project, make_project, pipeline_names
 from fpbus.schemas import FpbusError, ProjectConfig, RunConfig, RunSettings
 
+from .async_runs import in_own_thread
 from .graph import Graph, PipelineFailedError
 from .nodes import NodeReport
 from .retries import RetryRule, imported
@@ -87,23 +88,42 @@ class Project:
         graph = self.graph(name)
         run = override(graph.config.run, settings)
         rule = graph.rule if run is graph.config.run else RetryRule.of(run, imported)
-        run_id, attempt = str(uuid4()), 1
+        run_id, attempt, started = str(uuid4()), 1, time.perf_counter()
         while True:
             try:
-                return graph.attempt(run, run_id, attempt, report)
+                outputs = graph.attempt(run, run_id, attempt, report)
             except PipelineFailedError as failed:
                 chance = random.uniform(-1, 1)  # noqa: S311 (jitter, not a secret)
                 delay = rule.delay_after(attempt, failed.cause, chance)
                 if delay is None:
+                    seconds = time.perf_counter() - started
+                    graph.end(run, run_id, attempt, seconds, error=failed.cause, failed_node=failed.node)
                     raise
                 if retrying is not None:
                     retrying(failed, delay)
+            else:
+                graph.end(run, run_id, attempt, time.perf_counter() - started, outputs)
+                return outputs
             threading.Event().wait(delay)
             attempt += 1
 
+    def run_message(self, name: str, topic: str, payload: bytes, **named: Any) -> dict[str, Any]:
+        """Run a pipeline on a message, as its `on_message` and `message_config` hooks read it.
+
+        What is named, as for `run`, is laid over what they return. Raises `HookFailedError` for what they raise.
+        """
+        inputs, config = self.graph(name).hooks.message(topic, payload)
+        inputs |= named.pop("inputs", None) or {}
+        config |= named.pop("config", None) or {}
+        return self.run(name, inputs, config=config, **named)
+
     async def run_async(self, name: str, *arguments: Any, **named: Any) -> dict[str, Any]:
-        """Run a pipeline like `run`, without blocking the event loop."""
-        return await asyncio.to_thread(self.run, name, *arguments, **named)
+        """Run a pipeline like `run`, without blocking the event loop.
+
+        Async functions are awaited on the caller's loop. Of several calls at once each is a run of its own.
+        """
+        outputs: dict[str, Any] = await in_own_thread(lambda: self.run(name, *arguments, **named))
+        return outputs
 
 
 def override(run: RunConfig, settings: RunSettings) -> RunConfig:

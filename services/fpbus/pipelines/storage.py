@@ -1,12 +1,14 @@
 """Where outputs lie that are too large for a message: any fsspec URL."""
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 from urllib.parse import quote
 
 import fsspec
 
+from fpbus.project import ProjectError, address, explained
 from fpbus.schemas import FpbusError
 
 
@@ -15,23 +17,31 @@ class StorageError(FpbusError):
 
 
 class Storage:
-    """A folder on any fsspec filesystem."""
+    """A folder on any fsspec filesystem. `options` are what the filesystem takes beside the URL."""
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
-        self._url = url.rstrip("/")
+        self._place = address(url.rstrip("/"), options)
         self._filesystem: Any
-        self._filesystem, self._root = fsspec.core.url_to_fs(self._url, **(options or {}))
+        with self._explained():
+            self._filesystem, self._root = fsspec.core.url_to_fs(self._place.url, **self._place.options)
 
     def write(self, path: str, content: bytes) -> str:
         """Write a file whole or not at all, and return its URL. A repeat writes it again."""
         full = "/".join([self._root, *(quote(part, safe="") for part in path.split("/"))])
-        try:
+        with self._explained():
             self._filesystem.makedirs(full.rpartition("/")[0], exist_ok=True)
             with self._filesystem.transaction, self._filesystem.open(full, "wb") as file:
                 file.write(content)
-        except OSError as error:
-            raise StorageError(f"{full} cannot be written: {error}", "Check FPBUS_STORAGE_URL.") from error
-        return str(self._filesystem.unstrip_protocol(full))
+            return str(self._filesystem.unstrip_protocol(full))
+
+    @contextlib.contextmanager
+    def _explained(self) -> Generator[None]:
+        """Say what is wrong with the storage, without the secrets of its address."""
+        try:
+            with explained(self._place):
+                yield
+        except ProjectError as error:
+            raise StorageError(f"The output cannot be stored: {error}", "Check FPBUS_STORAGE_URL.") from error.__cause__
 
 
 def default_url(project: os.PathLike[str]) -> str:

@@ -1,12 +1,36 @@
-"""A project's files: found, read, made. Its code is run elsewhere."""
+"""A project's files: found, read, made, copied. Its code is run elsewhere."""
 
-from .files import ProjectError as ProjectError
-from .files import UnknownPipelineError as UnknownPipelineError
+from .configuration import ADAPTERS as ADAPTERS
+from .configuration import find_faults as find_faults
+from .configuration import load_pipeline as load_pipeline
+from .configuration import load_pipelines as load_pipelines
+from .configuration import load_project as load_project
+from .credentials import address as address
+from .errors import ProjectError as ProjectError
+from .errors import UnknownPipelineError as UnknownPipelineError
+from .faults import Fault as Fault
+from .faults import FaultError as FaultError
+from .files import CONFIG as CONFIG
+from .files import MODULES as MODULES
+from .files import PIPELINES as PIPELINES
 from .files import find_project as find_project
-from .files import load_pipeline as load_pipeline
-from .files import load_pipelines as load_pipelines
-from .files import load_project as load_project
 from .files import names_stamp as names_stamp
 from .files import pipeline_names as pipeline_names
 from .files import stamp as stamp
+from .hook_template import HOOK_TYPES as HOOK_TYPES
+from .hook_template import HookNotAddedError as HookNotAddedError
+from .hook_template import add_hook as add_hook
+from .hooks_folder import hooks_folder as hooks_folder
+from .masking import mask_text as mask_text
+from .masking import masked as masked
+from .remote import checkout as checkout
+from .remote import is_local as is_local
+from .remote import refresh as refresh
+from .remote import working_copy as working_copy
+from .remote_errors import RemoteError as RemoteError
+from .remote_errors import RemoteNotFoundError as RemoteNotFoundError
+from .remote_errors import RemoteUnreachableError as RemoteUnreachableError
+from .remote_errors import explained as explained
 from .template import make_project as make_project
+from .transfer import copy_pipelines as copy_pipelines
+from .transfer import delete_pipeline as delete_pipeline

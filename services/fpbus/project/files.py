@@ -1,38 +1,20 @@
-"""Find and read a project's files. Nothing here runs the project's code."""
+"""Find a project's files. Nothing here runs the project's code."""
 
-import difflib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 
-import msgspec
-import yaml
+from fpbus.schemas import is_pipeline_name
 
-from fpbus.schemas import FpbusError, PipelineConfig, ProjectConfig, is_pipeline_name
+from .errors import ProjectError
+from .faults import Fault
 
 CONFIG: Final = Path("conf/project.yml")
 PIPELINES: Final = Path("conf/pipelines")
 MODULES: Final = Path("pipelines")
+HOOKS: Final = Path("hooks")
 
-_MAX_YAML_BYTES: Final = 1024 * 1024
-_USERS_OWN: Final = frozenset({"inputs", "config", "params"})
-
-T = TypeVar("T")
-
-
-class ProjectError(FpbusError):
-    """A project, or one of its files, is not right."""
-
-
-class UnknownPipelineError(FpbusError):
-    """A name that is no pipeline of the project."""
-
-    exit_code = 4
-
-    def __init__(self, name: str, known: list[str]) -> None:
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(known) or 'none'}."
-        super().__init__(f"No pipeline named {name[:80]!r} in this project.", hint)
+_OTHER_SUFFIX: Final = ".yaml"
 
 
 def find_project(start: Path) -> Path:
@@ -40,11 +22,10 @@ def find_project(start: Path) -> Path:
     for folder in (start, *start.parents):
         if (folder / CONFIG).is_file():
             return folder
-    raise ProjectError(f"There is no fpbus project at {start}: {CONFIG} is missing.", "Make one: fpbus init")
-
-
-def load_project(folder: Path) -> ProjectConfig:
-    return _load(folder / CONFIG, ProjectConfig)
+    hint = "Make one: fpbus init"
+    if (start / CONFIG).with_suffix(_OTHER_SUFFIX).is_file():
+        hint = f"There is {CONFIG.with_suffix(_OTHER_SUFFIX)}, which is not read: rename it to {CONFIG.name}."
+    raise ProjectError(f"There is no fpbus project at {start}: {CONFIG} is missing.", hint)
 
 
 def pipeline_names(folder: Path) -> list[str]:
@@ -59,16 +40,20 @@ def pipeline_names(folder: Path) -> list[str]:
     return names
 
 
-def load_pipeline(folder: Path, name: str) -> PipelineConfig:
-    """Read one pipeline's configuration; the name is checked before it becomes part of a path."""
-    known = pipeline_names(folder)
-    if name not in known:
-        raise UnknownPipelineError(name, known)
-    return _load(folder / PIPELINES / f"{name}.yml", PipelineConfig)
+def misnamed(folder: Path) -> list[Fault]:
+    """Return a fault for each configuration file that nobody reads because of its ending."""
+    files = sorted((folder / PIPELINES).glob(f"*{_OTHER_SUFFIX}"))
+    files += [path for path in [(folder / CONFIG).with_suffix(_OTHER_SUFFIX)] if path.is_file()]
+    return [
+        Fault(file=str(path), message="the file is not read: only .yml is.", hint=f"Rename it to {path.stem}.yml.")
+        for path in files
+    ]
 
 
-def load_pipelines(folder: Path) -> dict[str, PipelineConfig]:
-    return {name: _load(folder / PIPELINES / f"{name}.yml", PipelineConfig) for name in pipeline_names(folder)}
+def misnamed_hint(folder: Path, name: str) -> str | None:
+    """Return a hint where the file of a pipeline that is not there has another ending."""
+    found = (path for path in (folder / PIPELINES).glob(f"*{_OTHER_SUFFIX}") if path.stem == name)
+    return next((f"{PIPELINES / path.name} is not read: rename it to {name}.yml." for path in found), None)
 
 
 def stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
@@ -85,7 +70,7 @@ def names_stamp(folder: Path) -> int:
 
 
 def _stamps(folder: Path) -> Iterator[tuple[str, int, int]]:
-    for path in (folder / CONFIG, *(folder / PIPELINES).glob("*.yml"), *(folder / MODULES).rglob("*.py")):
+    for path in (folder / CONFIG, *(folder / PIPELINES).glob("*.yml"), *_modules(folder)):
         try:
             state = path.stat()
         except FileNotFoundError:
@@ -93,50 +78,6 @@ def _stamps(folder: Path) -> Iterator[tuple[str, int, int]]:
         yield str(path), state.st_mtime_ns, state.st_size
 
 
-def _load(path: Path, kind: type[T]) -> T:
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        raise ProjectError(f"{path} is missing.", "Make a project: fpbus init") from None
-    except OSError as error:
-        raise ProjectError(f"{path} cannot be read: {error.strerror}.") from error
-    if len(text) > _MAX_YAML_BYTES:
-        raise ProjectError(f"{path} is larger than {_MAX_YAML_BYTES} bytes.")
-    try:
-        return msgspec.convert(_plain(yaml.safe_load(text)), kind)
-    except yaml.YAMLError as error:
-        raise ProjectError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
-    except msgspec.ValidationError as error:
-        raise ProjectError(f"{path}: {_explain(str(error), kind)}") from None
-
-
-def _plain(document: Any) -> Any:
-    """Drop keys without a value, which mean the default, as `inputs:` alone on a line does.
-
-    What belongs to the user is left as it is: there null is a value.
-    """
-    if isinstance(document, dict):
-        return {
-            key: value if key in _USERS_OWN else _plain(value) for key, value in document.items() if value is not None
-        }
-    return {} if document is None else document
-
-
-def _explain(sentence: str, kind: type[Any]) -> str:
-    text, _, where = sentence.partition(" - at `$")
-    place = where.rstrip("`").lstrip(".")
-    if text.startswith("Object contains unknown field `"):
-        name = text.split("`")[1]
-        close = difflib.get_close_matches(name, _keys(kind, place), 1)
-        guess = f" Did you mean {close[0]!r}?" if close else ""
-        return f"there is no key {f'{place}.{name}'.lstrip('.')!r}.{guess}"
-    return f"`{place or 'the file'}`: {text[:1].lower()}{text[1:]}."
-
-
-def _keys(kind: type[Any], place: str) -> list[str]:
-    """Return the keys that a section knows."""
-    for step in filter(None, place.split(".")):
-        found = [field.type for field in msgspec.structs.fields(kind) if field.name == step]
-        members = getattr(found[0], "__args__", (found[0],)) if found else ()
-        kind = next((m for m in members if isinstance(m, type) and issubclass(m, msgspec.Struct)), kind)
-    return [field.name for field in msgspec.structs.fields(kind)]
+def _modules(folder: Path) -> Iterator[Path]:
+    for place in (MODULES, HOOKS):
+        yield from (folder / place).rglob("*.py")

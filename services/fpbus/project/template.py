@@ -1,14 +1,16 @@
 """What `fpbus init` writes: a project with one small pipeline that runs at once."""
 
+import re
 from pathlib import Path
 from typing import Final
 
-from fpbus.schemas import is_pipeline_name
+import yaml
 
-from .files import CONFIG, ProjectError
+from .errors import ProjectError
+from .files import CONFIG, PIPELINES
 
 _PROJECT: Final = """\
-name: {name}
+{name}
 
 job_queue:
   type: rq
@@ -18,7 +20,7 @@ timezone: UTC
 """
 
 _PIPELINE_YML: Final = """\
-# How the pipeline `hello` runs when a message does not say otherwise.
+# How the pipeline `hello` runs when nobody says otherwise.
 run:
   inputs:
     celsius: 21.5
@@ -56,11 +58,15 @@ def comfort(fahrenheit: float, comfortable_from: float, comfortable_to: float) -
 _README: Final = """\
 # {name}
 
+Run the pipeline `hello` here and now:
+
+    fpbus pipeline run hello --input celsius=25
+
 Start everything on this machine:
 
     fpbus up
 
-Then, in another terminal, run the pipeline `hello`:
+Then, in another terminal, run it on the bus:
 
     fpbus trigger hello --input celsius=25 --wait
 
@@ -73,27 +79,63 @@ and read `pipelines/hello/runs/+/result`.
 """
 
 
-def make_project(folder: Path, name: str) -> list[Path]:
-    """Write a new project into `folder` and return the files made. Raises where a project is already."""
+_BARE_README: Final = """\
+# {name}
+
+Make a pipeline, and run it:
+
+    fpbus pipeline new hello
+    fpbus pipeline run hello
+
+- `pipelines/`: a module for each pipeline, its functions
+- `conf/pipelines/`: how they run
+- `conf/project.yml`: the project
+- `hooks/`: functions to call before and after runs
+"""
+
+
+def make_project(folder: Path, name: str, *, bare: bool = False) -> list[Path]:
+    """Write a new project into `folder` and return the files made. Raises where a project is already.
+
+    Files that exist are left alone. A `bare` project has no pipeline.
+    """
     if (folder / CONFIG).exists():
         raise ProjectError(f"There is a project at {folder} already.", "Nothing was changed.")
-    if "\n" in name or not name.strip():
+    if not name.strip() or not name.isprintable():
         raise ProjectError(f"{name!r} cannot name a project.")
-    quoted = name if is_pipeline_name(name) else f'"{name}"'
+    made = [path for path, text in _files(name, bare=bare).items() if write_new(folder / path, text)]
+    (folder / PIPELINES).mkdir(exist_ok=True)
+    return [folder / path for path in made]
+
+
+def write_new(path: Path, text: str) -> bool:
+    """Write a file unless there is one, and tell whether it was written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        if not path.is_file():  # or what should be its folder is a file
+            raise
+        return False
+    return True
+
+
+def _files(name: str, *, bare: bool) -> dict[Path, str]:
+    line = f"name: {_quoted(name)}"
     files = {
-        CONFIG: _PROJECT.format(name=quoted),
-        Path("conf/pipelines/hello.yml"): _PIPELINE_YML,
+        CONFIG: _PROJECT.format(name=line),
         Path("pipelines/__init__.py"): "",
-        Path("pipelines/hello.py"): _PIPELINE_PY,
         Path("hooks/__init__.py"): "",
-        Path("README.md"): _README.format(name=name),
+        Path("README.md"): (_BARE_README if bare else _README).format(name=name),
         Path(".gitignore"): ".fpbus/\n__pycache__/\n",
     }
-    made: list[Path] = []
-    for path, text in files.items():
-        target = folder / path
-        if not target.exists():  # in a folder that holds other things, those stay
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8")
-            made.append(target)
-    return made
+    hello = {Path("conf/pipelines/hello.yml"): _PIPELINE_YML, Path("pipelines/hello.py"): _PIPELINE_PY}
+    return files if bare else {**hello, **files}
+
+
+def _quoted(name: str) -> str:
+    """Write a name so that every reader of YAML takes it for text: they differ over `on`, `1e3` and `012`."""
+    dumped: str = yaml.safe_dump({"name": name}, allow_unicode=True, width=1_000_000)
+    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", name) and dumped == f"name: {name}\n"
+    return name if plain else yaml.safe_dump(name, default_style='"', allow_unicode=True, width=1_000_000).strip()

@@ -4,11 +4,12 @@ It knows no broker and no Redis. Orders come over a pipe, and reports go back ov
 timeouts and cancels by killing it, so nothing here needs to be interruptible.
 """
 
-import logging
+import functools
 import os
 import random
 import signal
 import threading
+import time
 import traceback
 from collections import deque
 from datetime import UTC, datetime
@@ -95,20 +96,28 @@ class Horse:
         started_at = datetime.now(UTC)
         try:
             outputs = self._compute(job, order)
+            ended = succeeded(job, order, Times(started_at, datetime.now(UTC)), outputs)
         except PipelineFailedError as failed:
-            return self._failed(job, order, started_at, failed)
+            ended = self._failed(job, order, started_at, failed)
         except BaseException as error:
             # What a pipeline does outside its nodes, `sys.exit()` and what we did not foresee end this attempt only.
-            return ended_with(job, order, Times(started_at, datetime.now(UTC)), RunState.FAILED, _explain(error))
-        return succeeded(job, order, Times(started_at, datetime.now(UTC)), outputs)
+            ended = ended_with(job, order, Times(started_at, datetime.now(UTC)), RunState.FAILED, _explain(error))
+        return ended
 
     def _compute(self, job: RunJob, order: Order) -> dict[str, Output]:
         graph = self._graph(job)
         run = override(graph.config.run, job.request)
-        logging.getLogger().setLevel(run.log_level or logging.INFO)
+        started = time.perf_counter()
+        end = functools.partial(graph.end, run, job.run_id, order.attempt)
         values = graph.attempt(run, job.run_id, order.attempt, lambda report: self._note(job, report))
         where = f"{job.pipeline}/{job.run_id}/{order.attempt}"
-        return {name: self._encode(where, name, value) for name, value in values.items()}
+        try:
+            outputs = {name: self._encode(where, name, value) for name, value in values.items()}
+        except Exception as error:
+            end(time.perf_counter() - started, error=error)
+            raise
+        end(time.perf_counter() - started, values)
+        return outputs
 
     def _graph(self, job: RunJob) -> Graph:
         if self._project is None:
@@ -139,6 +148,10 @@ class Horse:
         ended = ended_with(job, order, Times(started_at, datetime.now(UTC)), RunState.FAILED, error)
         chance = random.uniform(-1, 1)  # noqa: S311 (jitter, not a secret)
         delay = self._rule(job).delay_after(order.attempt - order.lost_before, cause, chance)
+        if delay is None:
+            graph, seconds = self._graph(job), (datetime.now(UTC) - started_at).total_seconds()
+            run = override(graph.config.run, job.request)
+            graph.end(run, job.run_id, order.attempt, seconds, error=cause, failed_node=failed.node)
         return Ended(ended.state, ended.result, delay, f"{type(cause).__name__}: {failed}"[:500])
 
     def _rule(self, job: RunJob) -> RetryRule:

@@ -1,0 +1,167 @@
+"""Find what is wrong with a pipeline's code and with the names that its configuration uses, without running it."""
+
+import difflib
+import importlib.util
+import re
+import traceback
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from fpbus.project import CONFIG, MODULES, PIPELINES, Fault, find_faults
+from fpbus.project.yaml_reader import Key, read_yaml
+from fpbus.schemas import ExecutorConfig, FpbusError, PipelineConfig
+
+from .drawing import DagView, NodeKind
+from .graph import Graph
+from .hook_search import find_hooks
+from .project import Project
+from .summary import look_at
+
+_GIVEN: Final = frozenset({NodeKind.INPUT, NodeKind.CONFIG})
+_PLACE: Final = re.compile(r"(?P<file>/.+?\.yml):(?P<line>\d+): ")
+_EXECUTING: Final = frozenset({"ray", "future"})
+_MODULES_OF: Final = {"ray": "ray", "dask": "distributed"}
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something that is wrong, or with `warning` something that is odd. `file` is relative to the project."""
+
+    file: str
+    line: int | None = None
+    key: str | None = None
+    message: str
+    hint: str | None = None
+    warning: bool = False
+
+
+def in_files(folder: Path, name: str | None = None) -> list[Finding]:
+    """Read the project's file and the pipelines', or only that of `name`; say all that is wrong in them."""
+    return [_of_fault(fault, folder) for fault in find_faults(folder, name)]
+
+
+def _of_fault(fault: Fault, folder: Path) -> Finding:
+    file, line, message = fault.file, fault.line, fault.message
+    if place := _PLACE.match(message):  # what is wrong only when all files are laid over each other says so itself
+        file, line, message = place["file"], int(place["line"]), message[place.end() :]
+    return Finding(file=_relative(file, folder), line=line, key=fault.key or None, message=message, hint=fault.hint)
+
+
+def check_pipeline(project: Project, name: str) -> list[Finding]:
+    """Import a pipeline and its hooks, build its DAG, and look up the names that its configuration uses."""
+    try:
+        graph = project.graph(name)
+        view = look_at(graph)
+    except FpbusError as error:
+        return [_of_error(error, project.folder, MODULES / f"{name}.py")]
+    places = Places(project.folder, name)
+    found = [*_names(graph.config, view, places), *_adapters(graph, places), *_executor(graph, places)]
+    return [*found, *_hooks(project, name, graph.config, places)]
+
+
+class Places:
+    """Where a key of a pipeline's configuration stands: in its own file, or in the project's below it."""
+
+    def __init__(self, folder: Path, pipeline: str) -> None:
+        own = PIPELINES / f"{pipeline}.yml"
+        self._documents = {own: read_yaml(folder / own), CONFIG: read_yaml(folder / CONFIG)}
+
+    def finding(self, key: Key, message: str, hint: str | None = None, *, warning: bool = False) -> Finding:
+        file = next((file for file, document in self._documents.items() if key in document.lines), None)
+        file = file or next(iter(self._documents))
+        return Finding(
+            file=str(file),
+            line=self._documents[file].line_of(key),
+            key=".".join(key),
+            message=message,
+            hint=hint,
+            warning=warning,
+        )
+
+
+def _adapters(graph: Graph, places: Places) -> Iterator[Finding]:
+    """Make the adapters that only listen, which call nobody before there is a run."""
+    listening = {name: on for name, on in graph.config.run.with_adapter.items() if name not in _EXECUTING}
+    run = msgspec.structs.replace(graph.config.run, with_adapter=listening, executor=ExecutorConfig(), cache=False)
+    try:
+        graph.driver(run).close()
+    except FpbusError as error:
+        yield places.finding(("run", "with_adapter"), str(error), error.hint)
+
+
+def _executor(graph: Graph, places: Places) -> Iterator[Finding]:
+    kind = graph.config.run.executor.type
+    if kind in _MODULES_OF and importlib.util.find_spec(_MODULES_OF[kind]) is None:
+        message = f"the executor {kind!r} is not installed on this machine."
+        yield places.finding(("run", "executor"), message, f"Install it: pip install 'fpbus[{kind}]'")
+
+
+def _hooks(project: Project, name: str, config: PipelineConfig, places: Places) -> Iterator[Finding]:
+    """Look at the hooks folder, and then at each hook that a configuration names."""
+    find = partial(find_hooks, project.folder, project.config.hooks_dir, name)
+    try:
+        find([])
+    except FpbusError as error:
+        yield _of_error(error, project.folder, Path(project.config.hooks_dir))
+        return
+    for hook in config.hooks:
+        try:
+            find([hook])
+        except FpbusError as error:
+            yield places.finding(("hooks",), str(error), error.hint)
+
+
+def _of_error(error: FpbusError, folder: Path, usual: Path) -> Finding:
+    """Say what an error says, with the last place in the project that it came through."""
+    file, line = _place(error.__cause__, folder) or (usual, None)
+    message = str(error).replace(f"{folder}/", "")
+    return Finding(file=str(file), line=line, message=message, hint=error.hint)
+
+
+def _place(cause: BaseException | None, folder: Path) -> tuple[Path, int | None] | None:
+    if cause is None:
+        return None
+    if isinstance(cause, SyntaxError) and cause.filename and Path(cause.filename).is_relative_to(folder):
+        return Path(cause.filename).relative_to(folder), cause.lineno
+    frames = [frame for frame in traceback.extract_tb(cause.__traceback__) if _is_own(frame.filename, folder)]
+    return (Path(frames[-1].filename).relative_to(folder), frames[-1].lineno) if frames else None
+
+
+def _is_own(filename: str, folder: Path) -> bool:
+    return Path(filename).is_relative_to(folder) and "site-packages" not in Path(filename).parts
+
+
+def _names(config: PipelineConfig, view: DagView, places: Places) -> Iterator[Finding]:
+    """Tell of names that the DAG has not: outputs and cached nodes that cannot be, and values that nobody asks for."""
+    nodes = {node.name for node in view.nodes if node.kind not in _GIVEN}
+    known = {node.name for node in view.nodes}
+    for key, name in _nodes_named(config):
+        if name not in (known if key[1] == "final_vars" else nodes):
+            yield places.finding(key, f"there is no node {name!r}.", _guess(name, nodes))
+    for section, values in ((("run", "inputs"), config.run.inputs), (("params",), config.params)):
+        for name in values:
+            if name not in known and name not in config.run.config:
+                message = f"no function asks for {name!r}."
+                yield places.finding((*section, name), message, _guess(name, known - nodes), warning=True)
+
+
+def _nodes_named(config: PipelineConfig) -> Iterator[tuple[Key, str]]:
+    """Yield the names of nodes in a configuration, with the keys that they stand at."""
+    lists: dict[Key, Any] = {("run", "final_vars"): config.run.final_vars}
+    if not isinstance(config.run.cache, bool):
+        lists |= {("run", "cache", key): value for key, value in msgspec.structs.asdict(config.run.cache).items()}
+    for key, names in lists.items():
+        for number, name in enumerate(names if isinstance(names, list) else ()):
+            yield (*key, str(number)), name
+
+
+def _relative(file: str, folder: Path) -> str:
+    return str(Path(file).relative_to(folder)) if Path(file).is_relative_to(folder) else file
+
+
+def _guess(name: str, known: set[str]) -> str | None:
+    close = difflib.get_close_matches(name, known, 1)
+    return f"Did you mean {close[0]!r}?" if close else None

@@ -38,6 +38,7 @@ format: setup ## format the code
 bench: setup ## compare with bare Hamilton, stock RQ and Celery on this machine
 	$(BIN)/pip install --quiet --constraint constraints.txt --group bench
 	$(BIN)/python tests/bench/run.py
+	$(BIN)/python tests/bench/project_overhead.py
 
 clean: ## remove what setup made
 	rm -rf $(VENV)

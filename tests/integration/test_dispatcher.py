@@ -351,7 +351,7 @@ def test_a_broken_file_is_told_and_the_last_good_one_stays_in_force(system: Syst
     path.write_text(good)
     wait_presence(system.device, state="ready")
 
-    assert "open.yml is no YAML" in reason
+    assert "open.yml:2: this is no YAML" in reason
     assert status["state"] == "accepted"
 
 

@@ -37,11 +37,12 @@ def test_a_projects_secrets_are_masked_and_the_rest_is_there() -> None:
 
 
 def test_a_pipelines_secrets_are_masked_and_the_rest_is_there() -> None:
+    params = {"password": 1234, "tokens": [1], "max_tokens": 5, "key": "customer", "author": "Ann", "apiKey": "k"}
     said = {
-        "params": {"password": 1234, "tokens": [1], "max_tokens": 5, "key": "customer", "author": "Ann", "apiKey": "k"},
+        "params": params,
         "adapter": {"hamilton_tracker": {"api_key": "k", "api_url": "https://h", "verify": False}},
     }
-    shown = {**said["params"], "password": "***", "apiKey": "***"}
+    shown = {**params, "password": "***", "apiKey": "***"}
     assert masked(msgspec.convert(said, PipelineConfig)) == {
         "params": shown,
         "adapter": {"hamilton_tracker": {"api_key": "***", "api_url": "https://h", "verify": False}},

@@ -114,6 +114,14 @@ def test_a_variable_that_does_not_fit_is_blamed(  # noqa: PLR0917 (a table)
     assert str(caught.value) == str(fault)
 
 
+def test_a_variable_is_not_blamed_for_what_the_file_says(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(folder, "run:\n  with_adapter:\n    mlfow: true\n")
+    monkeypatch.setenv("FPBUS_RUN__WITH_ADAPTER", '{"progressbr": true}')
+    first, second = find_faults(folder)
+    assert (Path(first.file).name, first.line, first.variable) == ("orders.yml", 3, None)
+    assert (second.hint, second.variable) == ("Did you mean 'progressbar'?", "FPBUS_RUN__WITH_ADAPTER")
+
+
 def test_a_secret_in_a_variable_is_not_shown(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FPBUS_JOB_QUEUE__BACKEND__PASSWORD__X", "s3cret")
     (fault,) = find_faults(folder)

@@ -62,7 +62,8 @@ def input_fault(graph: Any, final_vars: Sequence[str], inputs: Mapping[str, Any]
     Values are not shown: they may be secrets.
     """
     if unknown := [name for name in final_vars if name not in graph.nodes and name not in inputs]:
-        return f"There is no node {unknown[0]!r}. {guess(unknown[0], graph.nodes)}"
+        known = guess(unknown[0], graph.nodes) if graph.nodes else "The pipeline's module defines no functions."
+        return f"There is no node {unknown[0]!r}. {known}"
     needed, outside = graph.get_upstream_nodes(list(final_vars), dict(inputs), {})
     given = {**graph.config, **inputs}
     faults = [_fault_of_input(node, given, needed) for node in sorted(outside, key=lambda node: str(node.name))]

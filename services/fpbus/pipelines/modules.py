@@ -73,7 +73,7 @@ def _claim(place: Path) -> ModuleType:
 def _import(what: str, load: Callable[[], ModuleType]) -> ModuleType:
     try:
         return load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # Whatever the module does while it is imported is the user's; it ends this run, not the runner.
         kind = type(error).__name__
         raise PipelineNotLoadableError(

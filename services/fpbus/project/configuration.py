@@ -1,5 +1,6 @@
 """A project's configuration, complete: the project's file below, a pipeline's over it, the environment over both."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -36,9 +37,14 @@ class _File(Struct, frozen=True):
 
 
 def load_project(folder: Path) -> ProjectConfig:
-    """Read `conf/project.yml`; raise `ProjectError` for the first thing wrong with it."""
+    """Read `conf/project.yml`; raise `ProjectError` for the first thing wrong with it.
+
+    FPBUS_STORAGE_URL lies over `storage_url`, which the cache of a run in the foreground needs as well.
+    """
     file = _read(folder / CONFIG, ProjectConfig)
-    return _complete([file], file.value, ProjectConfig)
+    config = _complete([file], file.value, ProjectConfig)
+    storage_url = os.environ.get("FPBUS_STORAGE_URL") or config.storage_url
+    return msgspec.structs.replace(config, storage_url=storage_url)
 
 
 def load_pipeline(folder: Path, name: str) -> PipelineConfig:
@@ -122,8 +128,12 @@ def _join(files: list[_File], value: dict[str, Any], kind: type[Struct]) -> tupl
     """Lay the environment over files that are right by themselves; return all, and what is wrong with it."""
     whole, variables = overlay(value, kind)
     documents = [file.document for file in files]
-    wrong = [*complaints(whole, kind), *_unknown_zones(whole), *_unknown_adapters(whole)]
-    return whole, [*_lost(documents[-1].path), *_placed(documents, wrong, variables)]
+    wrong = [*complaints(whole, kind), *_unknown_zones(whole)]
+    named: list[Complaint] = []
+    if kind is PipelineConfig:  # which adapters there are is known only now
+        named = list(_unknown_adapters(value, whole))
+        wrong += [each for each in _unknown_adapters(whole) if each not in named]
+    return whole, [*_lost(documents[-1].path), *_placed(documents, named), *_placed(documents, wrong, variables)]
 
 
 def _lost(path: Path) -> Iterator[Fault]:

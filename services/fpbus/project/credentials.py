@@ -41,7 +41,9 @@ _PATIENCE: Final[dict[str, dict[str, Any]]] = {
 _SECRET_NAME: Final = re.compile(
     r"key|secret|token|passw|credential|connection_string|auth|headers|cookie", re.IGNORECASE
 )
-_USER_IN_URL: Final = re.compile(r"(?P<scheme>[a-z][a-z0-9+.]*)://(?P<user>[^/@\s'\"]+)@", re.IGNORECASE)
+_USER_IN_URL: Final = re.compile(  # a password may hold `/` and `@`
+    r"(?P<scheme>[a-z][a-z0-9+.]*)://(?P<user>[^:/@\s'\"]*:(?!\d+/|:)[^\s'\"]*|[^/@\s'\"]+)@", re.IGNORECASE
+)
 _QUERY: Final = re.compile(r"(://[^\s?'\"]*)\?[^\s'\"]+?(?=::|[\s'\"]|$)")
 _SHORTEST: Final = 4  # masking `a` everywhere would hide the sentence
 

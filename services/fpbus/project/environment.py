@@ -21,7 +21,8 @@ from .second_names import lift, lift_key
 
 _PREFIX: Final = "FPBUS_"
 _PIPELINES: Final = frozenset(PipelineConfig.__struct_fields__)
-_PROJECTS: Final = frozenset(ProjectConfig.__struct_fields__) - _PIPELINES
+#: Whether pickles may be read is for the project's own file to say.
+_PROJECTS: Final = frozenset(ProjectConfig.__struct_fields__) - _PIPELINES - {"cache"}
 
 
 def overlay(document: dict[str, Any], kind: type[Struct]) -> tuple[dict[str, Any], dict[Key, str]]:

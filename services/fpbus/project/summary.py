@@ -11,9 +11,9 @@ from msgspec import Struct
 from fpbus.schemas import ScheduleConfig
 
 from .configuration import load_pipeline, load_project
-from .credentials import MASK, is_secret, shown
 from .errors import ProjectError, UnknownPipelineError
 from .files import MODULES, PIPELINES, pipeline_names
+from .masking import masked
 
 
 class PipelineEntry(Struct, frozen=True, kw_only=True):
@@ -57,7 +57,7 @@ def summarise_project(
         raise UnknownPipelineError(name, known)
     return ProjectSummary(
         folder=str(folder),
-        project=_shown(load_project(folder)) if project else None,
+        project=masked(load_project(folder)) if project else None,
         pipelines={each: _summary(folder, each, cfg=cfg, code=code) for each in ([name] if name else known)},
     )
 
@@ -106,7 +106,7 @@ def _summary(folder: Path, name: str, *, cfg: bool, code: bool) -> PipelineSumma
     module = MODULES / f"{name}.py"
     text = next(_texts(folder / module), None) if code else None
     return PipelineSummary(
-        config=_shown(load_pipeline(folder, name)) if cfg else None,
+        config=masked(load_pipeline(folder, name)) if cfg else None,
         module=str(module) if text is not None else None,
         code=text,
     )
@@ -115,18 +115,3 @@ def _summary(folder: Path, name: str, *, cfg: bool, code: bool) -> PipelineSumma
 def _texts(path: Path) -> Iterator[str]:
     if path.is_file():
         yield path.read_text(encoding="utf-8", errors="replace")
-
-
-def _shown(config: Struct) -> dict[str, Any]:
-    values: dict[str, Any] = msgspec.to_builtins(config)
-    return {name: _masked(name, value) for name, value in values.items()}
-
-
-def _masked(name: str, value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _masked(key, item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_masked(name, item) for item in value]
-    if isinstance(value, str):
-        return MASK if is_secret(name) else shown(value)
-    return value

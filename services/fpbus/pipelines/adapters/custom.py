@@ -46,7 +46,7 @@ def _module(name: str, module_name: str, dotted: str) -> Any:
         raise AdapterError(f"The adapter {name!r} is to be {dotted!r}, which names no module.", "Write module.Class.")
     try:
         return importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # Whatever the module does while it is imported is the user's.
         raise AdapterError(
             f"The adapter {name!r} is to be {dotted}, but {module_name} cannot be imported: "

@@ -208,7 +208,10 @@ def test_a_moment_on_the_grid_is_followed_by_the_next_one() -> None:
             ScheduleConfig(interval="1h", timezone="Mars/Olympus"),
             "`schedule.timezone` is 'Mars/Olympus'; it must be an",
         ),
-        (ScheduleConfig(timezone="UTC"), "`schedule` is {'timezone': 'UTC'}; it must have one of `cron`, `interval` and `date`"),
+        (
+            ScheduleConfig(timezone="UTC"),
+            "`schedule` is {'timezone': 'UTC'}; it must have one of `cron`",
+        ),
         (ScheduleConfig(cron="@daily", interval="1h"), "it must have one of `cron`, `interval` and `date`."),
     ],
 )

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import multiprocessing
 import pickle
 import subprocess
 import sys
@@ -379,16 +378,21 @@ def test_clearing_forgets_all(tmp_path: Path) -> None:
     assert _calls() == ["raw", "table", "total"]
 
 
-def _run_often(folder: str, number: int) -> list[dict[str, Any]]:
-    project = Project.load(folder)
-    return [project.run("cached", {"number": number % 3}) for number in range(number, number + 20)]
+_OFTEN = """
+import json, sys
+from fpbus.pipelines import Project
+
+project, number = Project.load(sys.argv[1]), int(sys.argv[2])
+print(json.dumps([project.run("cached", {"number": each % 3}) for each in range(number, number + 20)]))
+"""
 
 
 def test_several_processes_may_use_one_cache(tmp_path: Path) -> None:
     _project(tmp_path, _COUNTED)
 
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
-        all_outputs = pool.starmap(_run_often, [(str(tmp_path), number) for number in range(3)])
+    commands = [[sys.executable, "-c", _OFTEN, str(tmp_path), str(number)] for number in range(3)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+    all_outputs = [json.loads(process.communicate(timeout=120)[0].splitlines()[-1]) for process in processes]
 
     for first, outputs in enumerate(all_outputs):
         assert outputs == [{"total": 3 * (number % 3 + 1)} for number in range(first, first + 20)]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from fpbus.pipelines import NodeReport, PipelineFailedError, PipelineNotLoadableError, Project
+from support.daemons import run_plain
 from support.waiting import wait_for
 
 _PLAIN = """
@@ -215,17 +216,11 @@ def test_pools_are_shared_kept_and_gone_when_the_last_driver_is(tmp_path: Path) 
     wait_for(lambda: not (set(multiprocessing.active_children()) & ours), what="the pool's process is gone")
 
 
-def _in_a_daemon(folder: str, answer: Any) -> None:
-    project = Project.load(folder)
-    answer.put(project.run("plain", {"number": 1}, ["total"], executor=_EXECUTORS["processpool"]))
-    project.graph("plain").close()
-
-
 def test_a_daemon_as_a_work_horse_is_may_have_a_pool(tmp_path: Path) -> None:
     _project(tmp_path, {"plain": _PLAIN})
     context = multiprocessing.get_context("spawn")
     answer = context.Queue()
-    daemon = context.Process(target=_in_a_daemon, args=(str(tmp_path), answer), daemon=True)
+    daemon = context.Process(target=run_plain, args=(str(tmp_path), _EXECUTORS["processpool"], answer), daemon=True)
 
     daemon.start()
 

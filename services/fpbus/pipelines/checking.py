@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from fpbus.project import CONFIG, MODULES, PIPELINES, Fault, find_faults
+from fpbus.project import CONFIG, MODULES, PIPELINES, Fault, find_faults, load_pipeline
 from fpbus.project.yaml_reader import Key, read_yaml
 from fpbus.schemas import ExecutorConfig, FpbusError, PipelineConfig
 
@@ -52,14 +52,15 @@ def _of_fault(fault: Fault, folder: Path) -> Finding:
 
 def check_pipeline(project: Project, name: str) -> list[Finding]:
     """Import a pipeline and its hooks, build its DAG, and look up the names that its configuration uses."""
+    places = Places(project.folder, name)
+    if found := [*_hooks(project, name, load_pipeline(project.folder, name), places)]:
+        return found  # without its hooks a pipeline is not imported
     try:
         graph = project.graph(name)
         view = look_at(graph)
     except FpbusError as error:
         return [_of_error(error, project.folder, MODULES / f"{name}.py")]
-    places = Places(project.folder, name)
-    found = [*_names(graph.config, view, places), *_adapters(graph, places), *_executor(graph, places)]
-    return [*found, *_hooks(project, name, graph.config, places)]
+    return [*_names(graph.config, view, places), *_adapters(graph, places), *_executor(graph, places)]
 
 
 class Places:

@@ -14,16 +14,19 @@ from msgspec import convert
 
 from fpbus.bus import Bus, CallError, Delivery, Inbox, open_bus
 from fpbus.lifecycle import ServicePresence, Settings, Stop
-from fpbus.scheduler.calls import Explain, Explained, ListSchedules, Schedules
+from fpbus.scheduler.database import Database, schedules_url
 from fpbus.scheduler.handlers import run_id_of
 from fpbus.scheduler.service import SchedulerService
+from fpbus.scheduler.store import Store
 from fpbus.schemas import (
+    Reconciled,
     Rejection,
     RejectionCode,
     RunRequest,
     RunState,
     RunStatus,
-    ServiceStatus,
+    ScheduleInfo,
+    Schedules,
     decode,
     topics,
 )
@@ -142,7 +145,7 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "project"
     (folder / "conf/pipelines").mkdir(parents=True)
     (folder / "conf/project.yml").write_text("name: shop\n")
-    write_schedule(folder, "tick", "interval: 1")
+    write_schedule(folder, "tick", "interval: 1, misfire: all")
     return folder
 
 
@@ -168,7 +171,8 @@ def impatient_scheduler(mosquitto: Broker, folder: Path) -> Iterator[SchedulerSe
     settings = Settings(mqtt_url=mosquitto.url, project=str(folder), instance="here")
     presence = ServicePresence("scheduler", "here")
     bus = open_bus(settings.need("mqtt_url"), "fpbus-scheduler-here", presence=presence)
-    service = SchedulerService(settings.project_dir, bus, presence, Stop(), "here", activate=True, resend_s=0.2)
+    store = Store(Database(schedules_url(settings)), "here")
+    service = SchedulerService(settings.project_dir, store, bus, presence, Stop(), "here", activate=True, resend_s=0.2)
     yield service
     service.stop()
 
@@ -209,18 +213,40 @@ def test_two_schedulers_ask_for_the_same_runs(dispatcher: Dispatcher, start_sche
     assert len(ids) > len(distinct)
 
 
-def test_a_killed_scheduler_goes_on_with_the_ids_of_the_same_grid(
+def test_a_killed_scheduler_makes_up_for_the_slots_that_it_missed(
     dispatcher: Dispatcher, start_scheduler: StartScheduler
 ) -> None:
     scheduler = start_scheduler()
-    before = dispatcher.at_least(2)
+    dispatcher.at_least(2)
 
     scheduler.end(signal.SIGKILL)
+    back_at = datetime.now(UTC) + timedelta(seconds=4)
+    wait_for(lambda: datetime.now(UTC) >= back_at, what="four seconds without a scheduler")
     scheduler.start()
-    ids = dispatcher.at_least(len(dispatcher.run_ids()) + 2)
+    wait_for(lambda: moment_of(max(dispatcher.run_ids())) > back_at, what="a request after it")
 
-    assert set(ids) <= set(every_second(before[0], ids[-1]))
-    assert len(ids) == len(set(ids))
+    ids = sorted(set(dispatcher.run_ids()))
+    assert ids == every_second(ids[0], ids[-1])
+
+
+def test_a_killed_scheduler_whose_policy_is_last_fires_the_latest_slot_only(
+    folder: Path, dispatcher: Dispatcher, start_scheduler: StartScheduler
+) -> None:
+    write_schedule(folder, "tick", "interval: 2, misfire: last")
+    scheduler = start_scheduler()
+    dispatcher.at_least(2)
+    wait_for(lambda: listed(dispatcher)["tick"].last_fired, what="the store to know of it")
+
+    scheduler.end(signal.SIGKILL)
+    before = moment_of(max(dispatcher.run_ids()))
+    back_at = before + timedelta(seconds=11)
+    wait_for(lambda: datetime.now(UTC) >= back_at, what="eleven seconds without a scheduler")
+    scheduler.start()
+    wait_for(lambda: moment_of(max(dispatcher.run_ids())) > datetime.now(UTC) - timedelta(seconds=1), what="a request")
+
+    missed = {run_id for run_id in dispatcher.run_ids() if before < moment_of(run_id) < back_at - timedelta(seconds=2)}
+    assert missed == set()
+    assert "skipped slots that were missed" in scheduler.log
 
 
 def test_a_frozen_scheduler_catches_up_when_it_thaws(dispatcher: Dispatcher, start_scheduler: StartScheduler) -> None:
@@ -255,81 +281,69 @@ def test_no_slot_is_lost_while_the_broker_is_away(
     wait_for(whole, 30, what="a request for every second before, during and after")
 
 
-def test_an_edited_file_changes_the_schedule(
+def test_an_edited_file_counts_when_it_is_activated_again(
     folder: Path, dispatcher: Dispatcher, start_scheduler: StartScheduler
 ) -> None:
     start_scheduler()
     wait_for(dispatcher.run_ids, what="a request of the first schedule")
 
     write_schedule(folder, "tock", "interval: 1s")
-    dispatcher.at_least(1, "tock")
     write_schedule(folder, "tick", "interval: 1, enabled: false")
+    dispatcher.at_least(len(dispatcher.run_ids()) + 3)
+    nothing_yet = dispatcher.run_ids("tock")
+    report = convert(dispatcher.bus.call("scheduler", "schedule_all"), Reconciled)
+    dispatcher.at_least(2, "tock")
 
-    def tick_is_idle() -> bool:
-        listed = convert(dispatcher.bus.call("scheduler", "list"), Schedules)
-        return [(one.id, one.active) for one in listed.schedules] == [("tick", False), ("tock", True)]
-
-    wait_for(tick_is_idle, what="the end of the first schedule")
-    ticks, tocks = len(dispatcher.run_ids()), len(dispatcher.run_ids("tock"))
-    dispatcher.at_least(tocks + 3, "tock")
+    assert nothing_yet == []
+    assert report == Reconciled(added=["tock"], changed=[], removed=["tick"], unchanged=[], conflicts=[])
+    ticks = len(dispatcher.run_ids())
+    dispatcher.at_least(len(dispatcher.run_ids("tock")) + 3, "tock")
     assert len(dispatcher.run_ids()) <= ticks + 1  # one may have been on its way
 
 
 def test_a_broken_file_leaves_the_schedules_as_they_were(
     folder: Path, dispatcher: Dispatcher, start_scheduler: StartScheduler
 ) -> None:
-    states = Inbox()
-    dispatcher.bus.subscribe(states, topics.presence("scheduler", "one"))
-    said: list[ServiceStatus] = []
-
-    def says(state: str) -> bool:
-        said.extend(decode(delivery.payload, ServiceStatus) for delivery in states.take(10, 0))
-        return bool(said) and said[-1].state == state
-
     start_scheduler()
-    wait_for(lambda: says("ready"), what="`ready`")
     write_schedule(folder, "tick", "interval: 1 fortnight")
-    wait_for(lambda: says("degraded"), what="`degraded`")
-    reason, ticks = said[-1].reason or "", len(dispatcher.run_ids())
-    dispatcher.at_least(ticks + 2)
-    write_schedule(folder, "tick", "interval: 1h")
-    wait_for(lambda: says("ready"), what="`ready` again")
 
-    assert "conf/pipelines/tick.yml: `schedule.interval` is '1 fortnight'" in reason
+    with pytest.raises(CallError, match=r"conf/pipelines/tick\.yml: `schedule\.interval` is '1 fortnight'"):
+        dispatcher.bus.call("scheduler", "schedule_all")
+
+    dispatcher.at_least(len(dispatcher.run_ids()) + 2)
 
 
-def test_without_activate_nothing_is_fired_and_calls_are_answered(
-    folder: Path, dispatcher: Dispatcher, start_scheduler: StartScheduler
+def test_without_activate_nothing_is_stored_and_nothing_is_fired(
+    dispatcher: Dispatcher, start_scheduler: StartScheduler
 ) -> None:
-    write_schedule(folder, "night", "cron: '30 2 * * *', timezone: Europe/Berlin")
+    start_scheduler(mode="idle")
+    enough = datetime.now(UTC) + timedelta(seconds=3)
 
-    scheduler = start_scheduler(mode="idle")
-    listed = convert(dispatcher.bus.call("scheduler", "list", ListSchedules()), Schedules)
-    explained = convert(dispatcher.bus.call("scheduler", "explain", Explain(pipeline="tick", count=3)), Explained)
-    wait_for(lambda: datetime.now(UTC) > explained.due[-1], what="three slots")
+    wait_for(lambda: datetime.now(UTC) > enough, what="three slots")
 
-    assert [(one.id, one.trigger, one.timezone, one.active, one.next_due) for one in listed.schedules] == [
-        ("night", "cron 30 2 * * *", "Europe/Berlin", False, None),
-        ("tick", "every 1s", "UTC", False, None),
-    ]
+    assert listed(dispatcher) == {}
     assert dispatcher.run_ids() == []
-    assert "fpbus up --schedule" in scheduler.log
 
 
-def test_calls_tell_when_schedules_are_due(
-    folder: Path, dispatcher: Dispatcher, start_scheduler: StartScheduler
+def test_what_was_activated_once_stays_active(dispatcher: Dispatcher, start_scheduler: StartScheduler) -> None:
+    start_scheduler().end(signal.SIGTERM)
+    start_scheduler(mode="idle")
+
+    dispatcher.at_least(len(dispatcher.run_ids()) + 2)
+
+
+def test_a_stopped_scheduler_has_nothing_to_make_up_for(
+    dispatcher: Dispatcher, start_scheduler: StartScheduler
 ) -> None:
-    write_schedule(folder, "night", "cron: '30 2 * * *', timezone: Europe/Berlin")
+    scheduler = start_scheduler()
+    dispatcher.at_least(3)
 
-    start_scheduler()
-    listed = convert(dispatcher.bus.call("scheduler", "list"), Schedules)
-    explained = convert(dispatcher.bus.call("scheduler", "explain", Explain(pipeline="night")), Explained)
+    scheduler.end(signal.SIGTERM)
+    scheduler.start()
+    ids = dispatcher.at_least(len(dispatcher.run_ids()) + 3)
 
-    assert explained.schedule == listed.schedules[0]
-    assert len(explained.due) == 5
-    assert explained.due[0] == listed.schedules[0].next_due
-    with pytest.raises(CallError, match="'day' has no schedule"):
-        dispatcher.bus.call("scheduler", "explain", Explain(pipeline="day"))
+    assert len(ids) - len(set(ids)) <= 1  # the acceptance of the last one may have come after the goodbye
+    assert sorted(set(ids)) == every_second(min(ids), max(ids))
 
 
 def test_what_nobody_accepted_is_sent_again_until_somebody_does(
@@ -358,9 +372,15 @@ def test_a_rejected_slot_is_told_once_and_not_sent_again(
     slots_later(dispatcher, 3)
 
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert listed(dispatcher)["tick"].last_error == "not_allowed: Not today."
     assert [vars(record)["run_id"] for record in errors].count(first) == 1
     assert errors[0].getMessage() == "the dispatcher rejected a slot: Not today."
     assert dispatcher.run_ids().count(first) == 1
+
+
+def listed(dispatcher: Dispatcher) -> dict[str, ScheduleInfo]:
+    answer = convert(dispatcher.bus.call("scheduler", "list", timeout_s=10), Schedules)
+    return {schedule.id: schedule for schedule in answer.schedules}
 
 
 def slots_later(dispatcher: Dispatcher, count: int) -> None:

@@ -34,7 +34,7 @@ def test_it_says_what_runs_where_and_what_to_do_next(capsys: pytest.CaptureFixtu
         "fpbus trigger hello --wait",
         "publish {} to pipelines/hello/run on mqtt://127.0.0.1:1883",
         "/srv/greenhouse/.fpbus/logs",
-        "not active (nightly); for that: fpbus up --schedule",
+        "of nightly: active once you type fpbus pipeline schedule-all",
     ):
         assert words in shown
     assert "  runner          41     0.5 s  workers 2\n" in shown

@@ -255,7 +255,7 @@ def test_a_variable_that_does_not_fit_is_named(  # noqa: PLR0917 (a table)
         (
             "max_retries: 1\n",
             "orders.yml:1: there is no key `max_retries`.",
-            "It belongs under `run:`",
+            "It belongs under `run:` or under `schedule:`.",
         ),
         (
             "run:\n\n  max_retries: -1\n",

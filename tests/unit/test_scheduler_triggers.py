@@ -1,37 +1,18 @@
-"""When slots are due and which runs they are, with a clock that stands still."""
+"""When something is due, with a clock that stands still. The reference for cron is in test_scheduler_cron.py."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
 
-import msgspec
 import pytest
 
-from fpbus.scheduler.handlers import (
-    PlannedSchedule,
-    ScheduleError,
-    changes,
-    on_waking,
-    plan,
-    run_id_of,
-    slot_of,
-)
-from fpbus.scheduler.pending import Pending
-from fpbus.scheduler.triggers import CronTrigger, IntervalTrigger, Trigger
-from fpbus.schemas import IntervalFields, LimitsConfig, PipelineConfig, ProjectConfig, ScheduleConfig, is_run_id
+from fpbus.scheduler.planning import trigger_of_text
+from fpbus.scheduler.triggers import Bounded, CronTrigger, DateTrigger, IntervalTrigger, Trigger, TriggerError
+from fpbus.schemas import IntervalFields
 
 BERLIN = ZoneInfo("Europe/Berlin")
+LORD_HOWE = ZoneInfo("Australia/Lord_Howe")
 MONDAY = datetime(2026, 11, 23, 12, tzinfo=UTC)
-PROJECT = ProjectConfig(name="shop")
-
-
-def a_project_with(**schedules: ScheduleConfig) -> dict[str, PipelineConfig]:
-    return {name: PipelineConfig(schedule=schedule) for name, schedule in schedules.items()}
-
-
-def a_schedule(**fields: float | str | bool | IntervalFields) -> PlannedSchedule:
-    (schedule,) = plan(a_project_with(tick=ScheduleConfig(**fields)), PROJECT)  # type: ignore[arg-type]  # as in YAML
-    return schedule
 
 
 def due_in_utc(trigger: Trigger, after: datetime, count: int) -> list[str]:
@@ -165,217 +146,116 @@ def test_an_interval_is_told_in_its_parts() -> None:
     assert str(IntervalTrigger.parse(788_645.5)) == "every 1w2d3h4m5.5s"
 
 
-def test_due_times_of_an_interval_lie_on_a_grid_that_begins_in_1970() -> None:
-    trigger = IntervalTrigger.parse("7m")
+def test_due_times_of_an_interval_lie_on_a_grid_that_begins_at_its_start() -> None:
+    start = MONDAY - timedelta(minutes=10, seconds=3)
+    trigger = IntervalTrigger.parse("7m", start)
 
     due = list(islice(trigger.due_times(MONDAY), 50))
 
-    assert all(moment.timestamp() % 420 == 0 for moment in due)
+    assert due[0] == start + timedelta(minutes=14)
     assert {later - earlier for earlier, later in pairwise(due)} == {timedelta(minutes=7)}
 
 
-def test_a_moment_on_the_grid_is_followed_by_the_next_one() -> None:
-    trigger = IntervalTrigger.parse("1h")
+def test_an_interval_is_due_at_its_start_and_never_before() -> None:
+    trigger = IntervalTrigger.parse("1h", MONDAY)
 
+    assert list(islice(trigger.due_times(MONDAY - timedelta(days=1)), 2)) == [MONDAY, MONDAY + timedelta(hours=1)]
     assert trigger.next_after(MONDAY) == MONDAY + timedelta(hours=1)
-    assert trigger.next_after(MONDAY - timedelta(microseconds=1)) == MONDAY
 
 
-# What a schedule may not be.
+# Bounds.
+
+
+def test_nothing_is_due_before_the_start_or_after_the_end() -> None:
+    start, end = MONDAY + timedelta(days=1), MONDAY + timedelta(days=3)
+
+    trigger = Bounded(CronTrigger("0 12 * * *", UTC), start, end)
+
+    assert due_in_utc(trigger, MONDAY - timedelta(days=9), 9) == [
+        "Tue 11-24 12:00",
+        "Wed 11-25 12:00",
+        "Thu 11-26 12:00",
+    ]
+
+
+# Notes.
 
 
 @pytest.mark.parametrize(
-    ("schedule", "sentence"),
+    ("cron", "zone", "after", "notes"),
     [
         (
-            ScheduleConfig(cron="61 * * * *"),
-            "conf/pipelines/tick.yml: `schedule.cron` is '61 * * * *'; it must be five",
-        ),
-        (ScheduleConfig(cron=""), "`schedule.cron` is ''; it must be five fields"),
-        (ScheduleConfig(cron="@reboot"), "`schedule.cron` is '@reboot'; it must be five fields"),
-        (ScheduleConfig(cron="0 0 31 2 *"), "(bad day-of-month)"),
-        (ScheduleConfig(cron="9" * 5000 + " * * * *"), "it must be five fields"),
-        (
-            ScheduleConfig(interval="1 hour"),
-            "`schedule.interval` is '1 hour'; it must be seconds, parts such as '1h30m'",
-        ),
-        (ScheduleConfig(interval=0.5), "`schedule.interval` is 0.5; it must be between 1 second and 10 years."),
-        (ScheduleConfig(interval=-60), "`schedule.interval` is -60; it must be between"),
-        (ScheduleConfig(interval=float("nan")), "`schedule.interval` is nan; it must be between"),
-        (ScheduleConfig(interval="9" * 400 + "w"), "it must be between"),
-        (ScheduleConfig(interval=IntervalFields(minutes=0)), "`schedule.interval` is {}; it must be between"),
-        (
-            ScheduleConfig(interval="1h", timezone="Mars/Olympus"),
-            "`schedule.timezone` is 'Mars/Olympus'; it must be an",
+            "30 2 * * *",
+            BERLIN,
+            datetime(2026, 3, 28, 12, tzinfo=UTC),
+            ["skipped hour: 02:30 does not exist on 2026-03-29, runs at 03:00"],
         ),
         (
-            ScheduleConfig(timezone="UTC"),
-            "`schedule` is {'timezone': 'UTC'}; it must have one of `cron`",
+            "0,30 2 * * *",
+            BERLIN,
+            datetime(2026, 3, 28, 12, tzinfo=UTC),
+            [
+                "skipped hour: 02:00 does not exist on 2026-03-29, runs at 03:00",
+                "skipped hour: 02:30 does not exist on 2026-03-29, runs at 03:00",
+            ],
         ),
-        (ScheduleConfig(cron="@daily", interval="1h"), "it must have one of `cron`, `interval` and `date`."),
+        ("0 3 * * *", BERLIN, datetime(2026, 3, 28, 12, tzinfo=UTC), []),
+        (
+            "30 2 * * *",
+            BERLIN,
+            datetime(2026, 10, 24, 12, tzinfo=UTC),
+            ["doubled hour: 02:30 comes twice on 2026-10-25, counts once"],
+        ),
+        (
+            "30 * * * *",
+            BERLIN,
+            datetime(2026, 10, 25, 0, 10, tzinfo=UTC),
+            ["doubled hour: 02:30 comes twice on 2026-10-25, counts each time"],
+        ),
+        (
+            "15 2 * * *",
+            LORD_HOWE,
+            datetime(2026, 10, 3, 12, tzinfo=UTC),
+            ["skipped hour: 02:15 does not exist on 2026-10-04, runs at 02:30"],
+        ),
+        ("30 2 * * *", BERLIN, MONDAY, []),
     ],
 )
-def test_a_schedule_that_cannot_be_used_is_named_with_file_key_and_value(
-    schedule: ScheduleConfig, sentence: str
-) -> None:
-    with pytest.raises(ScheduleError) as caught:
-        plan(a_project_with(tick=schedule), PROJECT)
+def test_a_due_time_says_what_is_odd_about_it(cron: str, zone: ZoneInfo, after: datetime, notes: list[str]) -> None:
+    trigger = CronTrigger(cron, zone)
 
-    assert sentence in str(caught.value)
+    due = trigger.next_after(after)
 
+    assert due is not None
+    assert trigger.notes(due) == notes
 
-def test_a_wrong_zone_of_the_project_is_blamed_on_the_project() -> None:
-    with pytest.raises(ScheduleError, match=r"conf/project\.yml: `timezone` is 'Berlin'"):
-        plan(a_project_with(tick=ScheduleConfig(interval=1)), msgspec.structs.replace(PROJECT, timezone="Berlin"))
 
+# Expressions as people type them.
 
-# Plans.
 
+@pytest.mark.parametrize(
+    ("text", "trigger"),
+    [
+        ("0 5 * * mon", CronTrigger("0 5 * * mon", BERLIN)),
+        (" @daily ", CronTrigger("@daily", BERLIN)),
+        ("1h30m", IntervalTrigger(timedelta(hours=1, minutes=30), MONDAY)),
+        ("90", IntervalTrigger(timedelta(seconds=90), MONDAY)),
+        ('{"hours": 4}', IntervalTrigger(timedelta(hours=4), MONDAY)),
+        ("2026-12-01T10:00", DateTrigger(datetime(2026, 12, 1, 9, tzinfo=UTC))),
+        ("2026-12-01T10:00Z", DateTrigger(datetime(2026, 12, 1, 10, tzinfo=UTC))),
+    ],
+)
+def test_an_expression_is_recognised_for_what_it_is(text: str, trigger: Trigger) -> None:
+    assert trigger_of_text(text, BERLIN, MONDAY) == trigger
 
-def test_a_schedule_without_a_zone_counts_in_the_project_s() -> None:
-    berlin = msgspec.structs.replace(PROJECT, timezone="Europe/Berlin")
 
-    (schedule,) = plan(a_project_with(tick=ScheduleConfig(cron="0 5 * * *")), berlin)
+def test_json_fields_of_cron_are_an_expression() -> None:
+    trigger = trigger_of_text('{"hour": 5, "day_of_week": "mon-fri"}', UTC, MONDAY)  # type: ignore[arg-type]  # any zone
 
-    assert schedule.timezone == "Europe/Berlin"
-    assert schedule.trigger == CronTrigger("0 5 * * *", BERLIN)
+    assert due_in_utc(trigger, MONDAY, 1) == ["Tue 11-24 05:00"]
 
 
-def test_only_what_changed_is_timed_anew() -> None:
-    before = plan(a_project_with(a=ScheduleConfig(interval=1), b=ScheduleConfig(interval=1)), PROJECT)
-    after = plan(a_project_with(a=ScheduleConfig(interval="1s"), b=ScheduleConfig(interval=2)), PROJECT)
-
-    gone, new = changes(before, after)
-
-    assert [one.id for one in gone] == ["b"]
-    assert [one.id for one in new] == ["b"]
-
-
-# Ids.
-
-
-def test_two_planners_give_a_slot_the_same_id() -> None:
-    one, other = a_schedule(cron="*/5 * * * *"), a_schedule(cron="*/5 * * * *")
-    later = MONDAY + timedelta(minutes=12)
-
-    of_one = [slot_of(one, due).run_id for due in islice(one.trigger.due_times(MONDAY), 10)]
-    of_other = [slot_of(other, due).run_id for due in islice(other.trigger.due_times(later), 8)]
-
-    assert of_one[2:] == of_other
-
-
-def test_the_id_of_a_slot_never_changes() -> None:
-    due = datetime(2026, 3, 29, 3, tzinfo=BERLIN)
-
-    assert run_id_of("daily.sales", due) == "daily_sales-20260329T010000Z-cbbb089c826c"
-
-
-@pytest.mark.parametrize("schedule_id", ["a", "a.b", "x" * 64, "größe", "_-"])
-def test_every_schedule_has_legal_run_ids(schedule_id: str) -> None:
-    assert is_run_id(run_id_of(schedule_id, MONDAY))
-
-
-def test_schedules_whose_names_look_alike_have_ids_of_their_own() -> None:
-    alike = ["a.b", "a_b", "a" * 40 + "x", "a" * 40 + "y"]
-
-    assert len({run_id_of(name, MONDAY) for name in alike}) == len(alike)
-
-
-def test_slots_within_one_second_have_ids_of_their_own() -> None:
-    assert run_id_of("a", MONDAY) != run_id_of("a", MONDAY + timedelta(milliseconds=500))
-
-
-# Late wake-ups.
-
-
-def slots_told_to_apscheduler(trigger: Trigger, first: datetime, now: datetime) -> list[datetime]:
-    told = [first]
-    while (due := trigger.get_next_fire_time(told[-1], now)) is not None and due <= now:
-        told.append(due)
-    return told
-
-
-def test_a_wake_up_within_a_minute_fires_every_slot() -> None:
-    schedule = a_schedule(interval=1)
-    told = slots_told_to_apscheduler(schedule.trigger, MONDAY, MONDAY + timedelta(seconds=30))
-
-    fire, skipped = on_waking(schedule, told, MONDAY + timedelta(seconds=30))
-
-    assert fire == [MONDAY + timedelta(seconds=second) for second in range(31)]
-    assert skipped == 0
-
-
-def test_a_later_wake_up_fires_the_last_minute_and_counts_the_rest() -> None:
-    schedule = a_schedule(interval=1)
-    now = MONDAY + timedelta(seconds=3600.5)
-    told = slots_told_to_apscheduler(schedule.trigger, MONDAY, now)
-
-    fire, skipped = on_waking(schedule, told, now)
-
-    assert fire == [MONDAY + timedelta(seconds=second) for second in range(3541, 3601)]
-    assert skipped == 3541
-
-
-def test_a_wake_up_after_years_is_quick_and_stops_counting() -> None:
-    schedule = a_schedule(interval=1)
-    now = MONDAY + timedelta(days=3650)
-    told = slots_told_to_apscheduler(schedule.trigger, MONDAY, now)
-
-    fire, skipped = on_waking(schedule, told, now)
-
-    assert len(told) < 65
-    assert len(fire) <= 61
-    assert skipped == 10_000
-
-
-# Slots that nobody accepted.
-
-
-def test_a_slot_is_asked_for_until_the_next_one_and_five_minutes_at_least() -> None:
-    often, rarely = a_schedule(interval=1), a_schedule(cron="0 * * * *")
-
-    assert slot_of(often, MONDAY).patience == timedelta(minutes=5)
-    assert slot_of(rarely, MONDAY).patience == timedelta(hours=1)
-
-
-def test_a_slot_is_never_asked_for_when_the_ledger_has_forgotten_it() -> None:
-    hasty = msgspec.structs.replace(PROJECT, limits=LimitsConfig(dedup_window_s=60))
-
-    (schedule,) = plan(a_project_with(tick=ScheduleConfig(interval="1w")), hasty)
-
-    assert slot_of(schedule, MONDAY).patience == timedelta(seconds=60)
-
-
-def test_an_unconfirmed_slot_is_sent_again_at_each_interval_and_given_up_in_the_end() -> None:
-    slot = slot_of(a_schedule(interval=1), MONDAY)
-    pending = Pending(resend_s=10)
-    pending.add(slot, now_s=0)
-
-    sent = {now_s: pending.send_again(now_s) for now_s in (9, 10, 19, 20)}
-
-    assert sent == {9: [], 10: [slot], 19: [], 20: [slot]}
-    assert pending.give_up(299) == []
-    assert pending.give_up(300) == [slot]
-    assert pending.send_again(300) == []
-
-
-def test_a_confirmed_slot_is_not_sent_again() -> None:
-    slot = slot_of(a_schedule(interval=1), MONDAY)
-    pending = Pending(resend_s=10)
-    pending.add(slot, now_s=0)
-
-    pending.confirm(slot.run_id)
-    pending.confirm("somebody-else-s")
-
-    assert pending.send_again(10) == []
-
-
-def test_a_rejection_is_told_once() -> None:
-    slot = slot_of(a_schedule(interval=1), MONDAY)
-    pending = Pending(resend_s=10)
-    pending.add(slot, now_s=0)
-
-    told = [pending.refuse("of something else"), pending.refuse(slot.digest), pending.refuse(slot.digest)]
-
-    assert told == [None, slot, None]
-    assert pending.send_again(10) == []
+@pytest.mark.parametrize("text", ["tomorrow", "5 fortnights", '{"fortnights": 1}', "2026-13-01", "{", "1h30", "0.2s"])
+def test_what_is_no_expression_is_refused(text: str) -> None:
+    with pytest.raises(TriggerError):
+        trigger_of_text(text, BERLIN, MONDAY)

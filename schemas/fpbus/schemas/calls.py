@@ -76,6 +76,14 @@ class QueueDepth(Struct, frozen=True, kw_only=True):
     delayed: int
 
 
+class HeldRuns(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A pipeline that is paused since then, or whose limits make runs wait: how many of them wait beside the queue."""
+
+    pipeline: str
+    held: int
+    paused_since: datetime | None = None
+
+
 class Queues(Struct, frozen=True, kw_only=True):
     """Answer to `dispatcher/queues`."""
 
@@ -83,6 +91,7 @@ class Queues(Struct, frozen=True, kw_only=True):
     running: int
     open: int
     unrecorded: int
+    held: list[HeldRuns] = []
 
 
 class WorkerInfo(Struct, frozen=True, kw_only=True, omit_defaults=True):

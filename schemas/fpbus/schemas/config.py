@@ -196,6 +196,42 @@ Override = Literal[
 ]
 
 
+class RateConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """`limits.rate` in parts: so many starts in so many seconds, spread evenly."""
+
+    runs: Annotated[float, Meta(gt=0, le=1e6)]
+    per_s: Annotated[float, Meta(gt=0, le=MOST_SECONDS)] = 1.0
+
+
+_RATE_UNITS: Final = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+class PipelineLimits(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """`limits:` of a pipeline: how many of its runs may run at the same time, of all and of one `key`.
+
+    What becomes of one more, `when_full` says: it waits, the oldest one is cancelled for it, or it is skipped. `rate`
+    is how often runs start, such as `100/min`, also per s, h or d; those that come faster wait.
+    """
+
+    max_running: Annotated[int, Meta(ge=1)] | None = None
+    max_running_per_key: Annotated[int, Meta(ge=1)] | None = None
+    when_full: Literal["queue", "cancel-running", "skip"] = "queue"
+    rate: Annotated[str, Meta(pattern=r"^\d{1,6}(\.\d{1,6})?/(s|min|h|d)$")] | RateConfig | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a rate at which nothing would ever run."""
+        if self.per_s is not None and self.per_s <= 0:
+            raise ValueError("a rate must be above 0")
+
+    @property
+    def per_s(self) -> float | None:
+        """Starts per second; None without a rate."""
+        if isinstance(self.rate, str):
+            runs, _, unit = self.rate.partition("/")
+            return float(runs) / _RATE_UNITS[unit]
+        return self.rate.runs / self.rate.per_s if self.rate else None
+
+
 class PipelineConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """`conf/pipelines/<name>.yml`, as it is when the project's file and the environment are below and above it.
 
@@ -207,6 +243,7 @@ class PipelineConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, fo
     params: dict[str, Any] = {}
     adapter: AdapterConfig = AdapterConfig()
     hooks: list[HookConfig] = []
+    limits: PipelineLimits = PipelineLimits()
     allow_overrides: list[Override] = []
 
 
@@ -222,6 +259,7 @@ class ProjectConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, for
     mqtt_url: str | None = None
     redis_url: str | None = None
     history_url: str | None = None
+    schedules_url: str | None = None
     storage_url: str | None = None
     storage_options: dict[str, Any] = {}
     root: str | None = None

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from msgspec import UNSET, Struct, UnsetType
 
 from .codes import FailureCode, RejectionCode
+from .requests import RunRequest
 from .states import RunState
 
 
@@ -20,6 +21,7 @@ class RunStatus(Event, frozen=True, kw_only=True, omit_defaults=True, tag="run_s
     """A run moved on: accepted, started, retrying. Topic `pipelines/{name}/runs/{run}/status`.
 
     A repeated request is answered with `accepted`, `duplicate: true` and the state that the run is in by now.
+    `accepted` tells what was asked for, so that the history can show it, and have it run again.
     """
 
     run_id: str
@@ -33,6 +35,8 @@ class RunStatus(Event, frozen=True, kw_only=True, omit_defaults=True, tag="run_s
     runner: str | None = None
     key: str | None = None
     reason: str | None = None
+    retry_of: str | None = None
+    request: RunRequest | None = None
     traceparent: str | None = None
 
 

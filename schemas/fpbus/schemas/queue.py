@@ -3,7 +3,8 @@
 The keys under `rq:` are RQ's own, so that its tools see true queues, workers and registries; those under
 `fpbus:` are ours. Nothing here is ever pickled: `Serializer` is given to RQ wherever it asks for one.
 
-    rq:job:<run>                hash    RQ's job; ours beside it: `attempt`, `lost`, `cancel`
+    rq:job:<run>                hash    RQ's job; ours beside it: `pipeline`, `key`, `seq`, `attempt`, `lost`, `cancel`,
+                                        `delete` when it goes at its end, `held` and `group` while it is held
     rq:queue:<queue>            list    run ids that wait for a worker
     rq:scheduled:<queue>        zset    run ids that wait for their time (seconds)
     rq:wip:<queue>              zset    executions that run; RQ's started registry
@@ -11,6 +12,14 @@ The keys under `rq:` are RQ's own, so that its tools see true queues, workers an
     fpbus:open                  zset    runs that have not ended, by the time of acceptance (ms)
     fpbus:leases                zset    executions that run, by the end of their lease (ms)
     fpbus:outbox, :due          hash, zset   results not yet in the history, and when they were last published (ms)
+    fpbus:held                  zset    runs that may not start yet, by `seq`: see `holding`
+    fpbus:held:counts           hash    how many of them, by `<queue>:<pipeline>`
+    fpbus:held:<queue>:<pipeline>           zset    groups of them, by the `seq` of their first
+    fpbus:held:<queue>:<pipeline>:<group>   zset    one group: all of a key where keys are limited, else all
+    fpbus:paused                hash    pipelines that are paused, and since when
+    fpbus:limits                hash    the limits of pipelines that have some, as JSON
+    fpbus:rate:<pipeline>       hash    a token bucket: `tokens`, and how many those were when (ms)
+    fpbus:seq                   string  how many runs there were: gives each its place in line
     fpbus:doorbell:<queue>      list    rung when a queue gets work; idle workers wait on it
     fpbus:dispatcher            string  token of the active dispatcher
     fpbus:deliveries, :order    hash, list   packet ids of the session's last messages without a run id
@@ -41,6 +50,9 @@ OPEN: Final = "fpbus:open"
 LEASES: Final = "fpbus:leases"
 OUTBOX: Final = "fpbus:outbox"
 OUTBOX_DUE: Final = "fpbus:outbox:due"
+HELD: Final = "fpbus:held"
+HELD_COUNTS: Final = "fpbus:held:counts"
+PAUSED: Final = "fpbus:paused"
 DOORBELL: Final = "fpbus:doorbell:"
 DISPATCHER: Final = "fpbus:dispatcher"
 DELIVERIES: Final = "fpbus:deliveries"
@@ -55,9 +67,14 @@ local function end_run(run)
   local job = 'rq:job:' .. run.id
   local now = redis.call('TIME')
   local seconds, millis = tonumber(now[1]), now[1] * 1000 + math.floor(now[2] / 1000)
-  redis.call('HSET', job, 'status', run.registry, 'ended_at', run.ended_at)
-  redis.call('ZADD', 'rq:' .. run.registry .. ':' .. run.queue, seconds + run.keep_s, run.id)
-  redis.call('EXPIRE', job, run.keep_s)
+  if redis.call('HGET', job, 'delete') then
+    redis.call('DEL', job, 'rq:results:' .. run.id)
+  else
+    redis.call('HSET', job, 'status', run.registry, 'ended_at', run.ended_at)
+    redis.call('ZADD', 'rq:' .. run.registry .. ':' .. run.queue, seconds + run.keep_s, run.id)
+    redis.call('EXPIRE', job, run.keep_s)
+    redis.call('EXPIRE', 'rq:results:' .. run.id, run.keep_s)
+  end
   redis.call('HSET', 'fpbus:outbox', run.id, run.result)
   redis.call('ZADD', 'fpbus:outbox:due', millis, run.id)
   redis.call('HSET', 'fpbus:run:' .. run.id, 's', run.state)
@@ -83,6 +100,7 @@ class RunJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     lost_attempts: int
     queue: str = "default"
     not_before: datetime | None = None
+    retry_of: str | None = None
     traceparent: str | None = None
     correlation: bytes | None = None
 

@@ -1,6 +1,29 @@
-"""`schedule:` of a pipeline, in the forms that people write."""
+"""When a pipeline runs by itself: `schedule:` in the forms that people write, and schedules as the store keeps them.
 
-from msgspec import Struct
+Times are ISO texts; one without a zone is in the schedule's own.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import Meta, Struct
+
+from .codes import Priority
+from .names import PipelineName
+from .settings import MOST_SECONDS, Delay, Jitter, LogLevel, Retries, RunSettings, Timeout
+
+SCHEDULE_ID_PATTERN: Final = r"^[A-Za-z0-9_.:@-]{1,128}(?!\n)$"
+
+ScheduleId = Annotated[
+    str, Meta(pattern=SCHEDULE_ID_PATTERN, description="Up to 128 of letters, digits, '_', '.', ':', '@' and '-'.")
+]
+Seconds = Annotated[float, Meta(ge=0, le=MOST_SECONDS)]
+Spread = Annotated[float, Meta(ge=0, le=86_400)]
+Slots = Annotated[int, Meta(ge=0, le=10_000)]
+
+#: What becomes of slots that were missed because no scheduler ran: all of them, the latest one, or none.
+Misfire = Literal["all", "last", "none"]
+Origin = Literal["yaml", "call"]
 
 
 class IntervalFields(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -29,11 +52,66 @@ class CronFields(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_u
     second: int | str | None = None
 
 
-class ScheduleConfig(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """`schedule:` of a pipeline: one of `cron`, `interval` and `date`, and the IANA zone that it counts in."""
+class Timing(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """When: one of `cron`, `interval` and `date`, and the IANA zone that it counts in.
+
+    Nothing is due before `start` or after `end`. A run starts up to `jitter_s` seconds after it is due, which
+    is drawn for each due time anew. Of the slots that were missed, `misfire` says which are made up for: those not
+    older than `grace_s` (None: however old), and never more than the latest `catch_up`.
+    """
 
     cron: str | CronFields | None = None
     interval: float | str | IntervalFields | None = None
     date: str | None = None
     timezone: str | None = None
+    start: str | None = None
+    end: str | None = None
+    jitter_s: Spread = 0.0
+    misfire: Misfire = "last"
+    grace_s: Seconds | None = None
+    catch_up: Slots = 100
+
+
+class ScheduleConfig(Timing, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """`schedule:` of a pipeline. Without `id` the schedule has the pipeline's name.
+
+    The settings of `RunSettings` may stand here too: they are for scheduled runs only, and lie over `run:`.
+    """
+
+    id: ScheduleId | None = None
     enabled: bool = True
+    priority: Priority | None = None
+    key: Annotated[str, Meta(max_length=256)] | None = None
+    inputs: dict[str, Any] | None = None
+    final_vars: list[str] | None = None
+    config: dict[str, Any] | None = None
+    cache: bool | dict[str, Any] | None = None
+    executor: str | dict[str, Any] | None = None
+    with_adapter: dict[str, Any] | None = None
+    max_retries: Retries | None = None
+    retry_delay: Delay | None = None
+    jitter_factor: Jitter | None = None
+    retry_exceptions: list[str] | None = None
+    timeout_s: Timeout | None = None
+    log_level: LogLevel | None = None
+
+    @property
+    def settings(self) -> RunSettings:
+        """The settings of its runs."""
+        return RunSettings(**{name: getattr(self, name) for name in RunSettings.__struct_fields__})
+
+
+class ScheduleSpec(Timing, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One schedule as the store keeps it.
+
+    `since` is when its timing was stored: no slot is older, and an interval without `start` counts from there.
+    """
+
+    id: ScheduleId
+    pipeline: PipelineName
+    settings: RunSettings = RunSettings()
+    priority: Priority | None = None
+    key: Annotated[str, Meta(max_length=256)] | None = None
+    paused: bool = False
+    origin: Origin = "call"
+    since: datetime | None = None

@@ -43,6 +43,7 @@ def _below(folder: "Path") -> dict[str, str]:
         "mqtt_url": config.mqtt_url,
         "redis_url": config.redis_url or config.job_queue.redis_url,
         "history_url": config.history_url,
+        "schedules_url": config.schedules_url,
         "storage_url": config.storage_url,
         "root": config.root,
         "log_level": config.log_level,

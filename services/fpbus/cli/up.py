@@ -98,7 +98,8 @@ class Screen:
             "stop": "Ctrl-C",
         }
         if self._idle_schedules:
-            advice["schedules"] = f"not active ({', '.join(self._idle_schedules)}); for that: fpbus up --schedule"
+            idle = ", ".join(self._idle_schedules)
+            advice["schedules"] = f"of {idle}: active once you type fpbus pipeline schedule-all"
         return advice
 
 

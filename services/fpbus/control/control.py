@@ -13,9 +13,18 @@ from fpbus.lifecycle import Settings
 from fpbus.schemas import (
     Cancel,
     Cancelled,
+    CancelledJobs,
+    ChooseJobs,
+    DeletedJobs,
+    JobInfo,
+    JobPage,
+    JobState,
+    ListJobs,
     ListRuns,
     PipelineStats,
+    PipelineSwitched,
     Queues,
+    RetryJob,
     Role,
     RunRecord,
     RunRequest,
@@ -30,6 +39,7 @@ from fpbus.schemas import (
     is_pipeline_name,
 )
 
+from . import steering
 from .errors import NotConnectedError, NotFoundError, RejectedError, explain
 from .history import result_of
 from .roster import Roster, last_seen, utc_now
@@ -130,6 +140,59 @@ class Control:
         """End a run that has not ended. A repeat, or one that comes too late, changes nothing and says so."""
         return self._call(Role.DISPATCHER, "cancel", Cancel(run_id=run_id), Cancelled)
 
+    def retry(self, run_id: str, inputs: dict[str, Any] | None = None) -> RunStatus:
+        """Run again what has ended, in whatever way, as a new run; `inputs` are laid over those of the first.
+
+        Raises `RejectedError` for a run that has not ended, and `NotFoundError` for one that nobody knows, or of
+        which Redis has forgotten what it was asked to do: some minutes after it is in the history.
+        """
+        again = RetryJob(run_id=run_id, inputs=inputs, new_run_id=new_run_id())
+        return _as_new(self._ask_to_start("retry", again, again.new_run_id or ""))
+
+    # What is queued.
+
+    def jobs(self, wanted: ListJobs | None = None) -> list[JobInfo]:
+        """Return runs that are in Redis, by default those that have not ended, oldest first; at most `limit`."""
+        return list(steering.jobs(self._call, wanted or ListJobs()))
+
+    def job_page(self, wanted: ListJobs | None = None) -> JobPage:
+        """Return one page of them, with the offset of the next and how many there are in all."""
+        return steering.job_page(self._call, wanted or ListJobs())
+
+    def show_job(self, run_id: str) -> JobInfo:
+        """Return what Redis knows of a run; raise `NotFoundError` for one that it does not know."""
+        return steering.show(self._call, run_id)
+
+    def cancel_all(
+        self, *, queue: str | None = None, pipeline: str | None = None, state: JobState | None = None
+    ) -> CancelledJobs:
+        """End all runs that fit, or all there are, and return how many ended and how many are being stopped.
+
+        When a step is not answered (`NoAnswerError`, `UnavailableError`), those before it are done; ask again.
+        """
+        return steering.cancel(self._call, steering.choice(queue, pipeline, state))
+
+    def delete(self, run_id: str) -> DeletedJobs:
+        """Let a run's data leave Redis; one that has not ended is cancelled first. A repeat counts nothing.
+
+        Its history stays, and its id stays taken. Raises `NotFoundError` for a run that Redis does not know.
+        """
+        return self._call(Role.DISPATCHER, "delete", ChooseJobs(run_id=run_id), DeletedJobs)
+
+    def delete_all(
+        self, *, queue: str | None = None, pipeline: str | None = None, state: JobState | None = None
+    ) -> DeletedJobs:
+        """Do the same to all runs that fit, or to all there are."""
+        return steering.delete(self._call, steering.choice(queue, pipeline, state))
+
+    def pause_pipeline(self, pipeline: str) -> PipelineSwitched:
+        """Start no more runs of a pipeline; they are accepted and wait. Raises `NotFoundError` without that one."""
+        return steering.pause(self._call, pipeline)
+
+    def resume_pipeline(self, pipeline: str) -> PipelineSwitched:
+        """Go on with the runs of a pipeline, in the order in which they were accepted."""
+        return steering.resume(self._call, pipeline)
+
     # History.
 
     def list_runs(self, wanted: ListRuns | None = None) -> list[RunRecord]:
@@ -184,14 +247,17 @@ class Control:
                 f"{pipeline[:80]!r} cannot name a pipeline.",
                 "A name has up to 64 of a-z, 0-9, '_', '-' and '.', the first a letter, a digit or '_'.",
             )
-        submit = Submit(pipeline=pipeline, request=request)
+        return self._ask_to_start("submit", Submit(pipeline=pipeline, request=request), request.run_id or "")
+
+    def _ask_to_start(self, verb: str, arguments: msgspec.Struct, run_id: str) -> RunStatus:
+        """Ask until the deadline for a run of this id: to ask again makes no second one."""
         deadline = time.monotonic() + self._timeout_s
         while (left := deadline - time.monotonic()) > 0:
             with contextlib.suppress(NoAnswerError):
-                answer = self._ask(Role.DISPATCHER, "submit", submit, min(left, _ASK_AGAIN_S))
+                answer = self._ask(Role.DISPATCHER, verb, arguments, min(left, _ASK_AGAIN_S))
                 return msgspec.convert(answer, Submitted).status
         seen = self._last_seen(Role.DISPATCHER)
-        hint = f"{seen} To ask again without a second run, use the run id {request.run_id}."
+        hint = f"{seen} To ask again without a second run, use the run id {run_id}."
         raise NoAnswerError(Role.DISPATCHER, self._timeout_s, hint)
 
     def _last_seen(self, service: str) -> str:

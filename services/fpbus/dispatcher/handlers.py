@@ -1,10 +1,10 @@
 """What becomes of a message: values in, a decision out. No clock, no randomness, no network."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -15,6 +15,7 @@ from fpbus.schemas import (
     FailureCode,
     LimitsConfig,
     PipelineConfig,
+    PipelineLimits,
     Priority,
     Rejection,
     RejectionCode,
@@ -129,7 +130,13 @@ def check_overrides(request: RunRequest, pipeline: PipelineConfig) -> None:
 
 
 def admit(  # noqa: PLR0917 (all of them decide)
-    name: str, request: RunRequest, rules: Rules, now: datetime, mint: Callable[[], str], delivery: Delivery | None
+    name: str,
+    request: RunRequest,
+    rules: Rules,
+    now: datetime,
+    mint: Callable[[], str],
+    delivery: Delivery | None,
+    retry_of: str | None = None,
 ) -> Admission:
     """Make a job of a request that may run; raise `RefusedError` for one that has no chance."""
     request = _with_zones(request, rules.timezone)
@@ -149,11 +156,25 @@ def admit(  # noqa: PLR0917 (all of them decide)
         lost_attempts=rules.limits.lost_attempts,
         queue=str(request.priority or run.priority or Priority.DEFAULT),
         not_before=request.not_before if request.not_before and request.not_before > now else None,
+        retry_of=retry_of,
         traceparent=request.traceparent or (delivery.user.get("traceparent") if delivery else None),
         correlation=delivery.correlation if delivery else None,
     )
     expired = request.expires_at is not None and request.expires_at <= now
     return Admission(job, digest_of(name, request), minted=request.run_id is None, expired=expired)
+
+
+def request_again(request: RunRequest, inputs: Mapping[str, Any] | None, run_id: str | None) -> RunRequest:
+    """Ask for the same once more, with other inputs laid over; when it was to start, and until when, is over."""
+    return msgspec.structs.replace(
+        request,
+        run_id=run_id,
+        inputs={**(request.inputs or {}), **inputs} if inputs else request.inputs,
+        not_before=None,
+        expires_at=None,
+        traceparent=None,
+        tracestate=None,
+    )
 
 
 def may_answer(topic: str, rules: Rules) -> bool:
@@ -218,6 +239,33 @@ def lost_result(job: RunJob, attempt: int, lost_before: int, now: datetime) -> R
 def cancelled_result(job: RunJob, attempt: int, now: datetime) -> RunResult:
     error = RunError(code=FailureCode.CANCELLED, message="Cancelled before it started.")
     return _ended(job, attempt, RunState.CANCELLED, error, now)
+
+
+def skipped_result(job: RunJob, attempt: int, now: datetime) -> RunResult:
+    message = "Skipped: as many runs as its pipeline's limit allows were running."
+    return _ended(job, attempt, RunState.CANCELLED, RunError(code=FailureCode.SKIPPED, message=message), now)
+
+
+def victims(waiting: Sequence[str], running: Sequence[tuple[str, str, bool]], limits: PipelineLimits) -> list[str]:
+    """Choose which runs of a pipeline make room: the oldest, one for each that waits, and none twice.
+
+    `waiting` are the keys of the runs that wait, '' without one; `running` run ids with their keys, the oldest
+    first, and whether each is being cancelled already.
+    """
+    chosen: list[str] = []
+    if limits.max_running is not None:
+        chosen += _oldest(len(waiting), running, limits.max_running)
+    for key in dict.fromkeys(waiting) if limits.max_running_per_key is not None else ():
+        of_key = [(run_id, on, gone or run_id in chosen) for run_id, on, gone in running if key and on == key]
+        chosen += _oldest(waiting.count(key), of_key, limits.max_running_per_key or 1)
+    return chosen
+
+
+def _oldest(wanted: int, running: Sequence[tuple[str, str, bool]], most: int) -> list[str]:
+    if len(running) < most:
+        return []
+    going = sum(gone for _, _, gone in running)
+    return [run_id for run_id, _, gone in running if not gone][: max(0, min(wanted, most) - going)]
 
 
 def _ended(job: RunJob, attempt: int, state: RunState, error: RunError, now: datetime) -> RunResult:

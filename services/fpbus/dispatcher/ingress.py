@@ -130,6 +130,8 @@ def status_of(admission: Admission, outcome: Outcome) -> RunStatus:
         run_state=outcome.state if repeated or outcome.state == RunState.DELAYED else None,
         not_before=job.not_before,
         key=job.request.key,
+        retry_of=job.retry_of,
+        request=job.request,
         traceparent=job.traceparent,
     )
 

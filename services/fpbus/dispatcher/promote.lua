@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Queue what is due, and drop from RQ's registries what has had its time.
+-- Queue what is due, have workers look at what is held, because tokens come with time, and drop from RQ's registries what has had its time.
 -- ARGV: token, enqueued_at, queue ...; returns how many runs were queued, or 'FENCED'
 if redis.call('GET', 'fpbus:dispatcher') ~= ARGV[1] then return 'FENCED' end
 local seconds = redis.call('TIME')
@@ -22,4 +22,5 @@ for i = 3, #ARGV do
     redis.call('ZREMRANGEBYSCORE', 'rq:' .. registry .. ':' .. queue, '-inf', seconds[1])
   end
 end
+ring_held()
 return promoted

@@ -5,7 +5,7 @@ because making a Job costs more than all the rest of a submission. See `fpbus.sc
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -17,15 +17,18 @@ from redis.retry import Retry
 from rq.job import Job, JobStatus
 from rq.utils import utcformat
 
-from fpbus.schemas import QueueDepth, Queues, RunResult, RunState, encode
+from fpbus.schemas import HeldRuns, PipelineLimits, QueueDepth, Queues, RunResult, RunState, encode
+from fpbus.schemas.holding import COME_BACK, HOLD, RING, UNHOLD
 from fpbus.schemas.queue import (
     END_RUN,
+    HELD_COUNTS,
     JOB,
     JOB_FUNCTION,
     LEASES,
     LEDGER,
     OPEN,
     OUTBOX_DUE,
+    PAUSED,
     QUEUE,
     QUEUES,
     SCHEDULED,
@@ -35,6 +38,8 @@ from fpbus.schemas.queue import (
     job_data,
     read_job_data,
 )
+
+from .jobs import Jobs
 
 log = logging.getLogger(__name__)
 
@@ -85,13 +90,19 @@ class RunQueue:
         # redis-py's hints unite the replies of all protocols and modes; ours are bytes.
         self._redis: Any = Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=2.0, retry=_NO_RETRY)
         self._lease = self._script("lease.lua")
-        self._submit = self._script("submit.lua")
-        self._promote = self._script("promote.lua")
-        self._settle = self._script("settle.lua", END_RUN)
-        self._cancel = self._script("cancel.lua", END_RUN)
+        self._submit = self._script("submit.lua", RING + HOLD)
+        self._promote = self._script("promote.lua", RING)
+        self._settle = self._script("settle.lua", RING + HOLD + COME_BACK + END_RUN)
+        self._cancel = self._script("cancel.lua", UNHOLD + END_RUN)
+        self._cancel_many = self._script("cancel_many.lua", UNHOLD + END_RUN)
+        self._skip = self._script("skip.lua", UNHOLD + END_RUN)
+        self._remove = self._script("remove.lua")
+        self._pause = self._script("pause.lua", RING)
+        self._limits = self._script("limits.lua", RING)
         self._republish = self._script("republish.lua")
         self._forget = self._script("forget.lua")
         self._new_session = self._script("new_session.lua")
+        self.jobs = Jobs(self._redis)
 
     @property
     def token(self) -> str:
@@ -164,10 +175,42 @@ class RunQueue:
         data, attempt = self._redis.hmget(JOB + run_id, "data", "attempt")
         return RunState(state.decode()), read_job_data(data) if data else None, int(attempt or 0)
 
-    def cancel(self, job: RunJob, result: RunResult) -> str:
-        """End a run that waits, or mark one that runs; return `cancelled`, `marked`, or `ended` before."""
-        answer = self._run(self._cancel, job.run_id, job.queue, encode(result), *_ending(job))
+    def cancel(self, job: RunJob, result: RunResult, *, delete: bool = False) -> str:
+        """End a run that waits, or mark one that runs; return `cancelled`, `marked`, or `ended` before.
+
+        With `delete` its data leaves Redis once it has ended.
+        """
+        answer = self._run(self._cancel, job.run_id, job.queue, encode(result), *_ending(job), int(delete))
         return str(answer.decode())
+
+    def cancel_many(
+        self, runs: Sequence[tuple[RunJob, RunResult]], listed: str, between: tuple[int, int], *, delete: bool
+    ) -> list[str]:
+        """Do the same to many, which stood in the queue `listed` about `between` these places from its end."""
+        arguments: list[Any] = [listed, *between, utcformat(datetime.now(UTC)), KEEP_UNRECORDED_S, int(delete)]
+        for job, result in runs:
+            arguments += [job.run_id, job.queue, encode(result), int(job.dedup_window_s)]
+        return [answer.decode() for answer in self._run(self._cancel_many, *arguments)]
+
+    def skip(self, runs: Sequence[tuple[RunJob, RunResult]]) -> list[bool]:
+        """End runs that are held; False for one that is not held any more."""
+        arguments: list[Any] = [utcformat(datetime.now(UTC)), KEEP_UNRECORDED_S]
+        for job, result in runs:
+            arguments += [job.run_id, job.queue, encode(result), int(job.dedup_window_s)]
+        return [bool(answer) for answer in self._run(self._skip, *arguments)]
+
+    def remove(self, run_ids: Sequence[str]) -> int:
+        """Let the data of runs that have ended leave Redis; return how many had some. Their ids stay taken."""
+        return int(self._run(self._remove, *run_ids))
+
+    def pause(self, pipeline: str, since: datetime | None) -> bool:
+        """Start no more runs of a pipeline, or with None go on; False when it was so already."""
+        return bool(self._run(self._pause, pipeline, since.isoformat() if since else ""))
+
+    def put_limits(self, limits: Mapping[str, PipelineLimits]) -> None:
+        """Put the limits of all pipelines in force, also for what waits already."""
+        rules = {name: limit_rule(limit) for name, limit in limits.items()}
+        self._run(self._limits, *[part for name, rule in rules.items() if rule for part in (name, encode(rule))])
 
     def unrecorded(self) -> list[bytes]:
         """Return results that were published a while ago and have no receipt, and mark them as published now."""
@@ -183,12 +226,35 @@ class RunQueue:
             for name in QUEUES:
                 pipeline.llen(QUEUE + name)
                 pipeline.zcard(SCHEDULED + name)
-            pipeline.zcard(LEASES).zcard(OPEN).zcard(OUTBOX_DUE)
-            counts: list[int] = pipeline.execute()
-        running, open_runs, unrecorded = counts[-3:]
-        pairs = zip(QUEUES, counts[0:-3:2], counts[1:-3:2], strict=True)
+            pipeline.zcard(LEASES).zcard(OPEN).zcard(OUTBOX_DUE).hgetall(HELD_COUNTS).hgetall(PAUSED)
+            *counts, running, open_runs, unrecorded, held, paused = pipeline.execute()
+        pairs = zip(QUEUES, counts[0::2], counts[1::2], strict=True)
         queues = [QueueDepth(name=name, queued=queued, delayed=delayed) for name, queued, delayed in pairs]
-        return Queues(queues=queues, running=running, open=open_runs, unrecorded=unrecorded)
+        waiting = _held_runs(held, paused)
+        return Queues(queues=queues, running=running, open=open_runs, unrecorded=unrecorded, held=waiting)
+
+
+def limit_rule(limits: PipelineLimits) -> dict[str, float]:
+    """Return what scripts read of a pipeline's limits; empty when there are none.
+
+    `burst` is how many may start at once after a pause: what a second brings, and never less than one.
+    """
+    rule: dict[str, float | None] = {
+        "max_running": limits.max_running,
+        "max_running_per_key": limits.max_running_per_key,
+        "per_s": limits.per_s,
+        "burst": max(1.0, limits.per_s) if limits.per_s else None,
+    }
+    return {name: value for name, value in rule.items() if value is not None}
+
+
+def _held_runs(counts: Mapping[bytes, bytes], paused: Mapping[bytes, bytes]) -> list[HeldRuns]:
+    held = dict.fromkeys((name.decode() for name in paused), 0)
+    for place, count in counts.items():
+        pipeline = place.decode().rpartition(":")[2]
+        held[pipeline] = held.get(pipeline, 0) + int(count)
+    since = {name.decode(): datetime.fromisoformat(text.decode()) for name, text in paused.items()}
+    return [HeldRuns(pipeline=name, held=held[name], paused_since=since.get(name)) for name in sorted(held)]
 
 
 _NO_RETRY: Final = Retry(NoBackoff(), 0)
@@ -203,7 +269,7 @@ def _arguments(submission: Submission, enqueued_at: str) -> list[Any]:
     fields = job_hash(job, enqueued_at)
     due = "" if job.not_before is None else int(job.not_before.timestamp() * 1000)
     packet = "" if submission.packet_id is None else submission.packet_id
-    head = [job.run_id, submission.digest, job.pipeline, job.queue, due, packet]
+    head = [job.run_id, submission.digest, job.pipeline, job.queue, job.request.key or "", due, packet]
     head += [int(submission.again), int(submission.expired), 2 * len(fields)]
     return head + [part for pair in fields.items() for part in pair]
 
@@ -211,13 +277,19 @@ def _arguments(submission: Submission, enqueued_at: str) -> list[Any]:
 def job_hash(job: RunJob, enqueued_at: str) -> dict[str, Any]:
     """Return the fields of RQ's job; `data` is not compressed, which RQ reads as well."""
     status = JobStatus.QUEUED if job.not_before is None else JobStatus.SCHEDULED
-    return _template(job.queue, status) | {
-        "created_at": enqueued_at,
-        "enqueued_at": enqueued_at,
-        "data": Serializer.dumps(job_data(job)),
-        "description": f"{job.pipeline} {job.run_id}",
-        "timeout": int(job.timeout_s) or 1,
-    }
+    key = {} if job.request.key is None else {"key": job.request.key}
+    return (
+        _template(job.queue, status)
+        | key
+        | {
+            "pipeline": job.pipeline,
+            "created_at": enqueued_at,
+            "enqueued_at": enqueued_at,
+            "data": Serializer.dumps(job_data(job)),
+            "description": f"{job.pipeline} {job.run_id}",
+            "timeout": int(job.timeout_s) or 1,
+        }
+    )
 
 
 @lru_cache(maxsize=64)

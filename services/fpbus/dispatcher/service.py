@@ -10,7 +10,6 @@ Receipts of the recorder come on the presence connection, never behind messages 
 Redis: it is they that make the room. One that is missed comes again, because its result is published again.
 """
 
-import difflib
 import logging
 import threading
 import time
@@ -21,31 +20,26 @@ from typing import Final, TypeVar
 from redis import RedisError
 from redis.exceptions import OutOfMemoryError
 
-from fpbus.bus import Answerer, CallError, Delivery, Inbox, open_bus
+from fpbus.bus import Answerer, Delivery, Inbox, open_bus
 from fpbus.lifecycle import ServicePresence, Settings, Stop
 from fpbus.schemas import (
-    CallCode,
-    CallFailure,
-    Cancel,
-    Cancelled,
-    NoArguments,
-    Queues,
     Recorded,
     Role,
     RunResult,
     RunState,
     RunStatus,
     ServiceStatus,
-    Submit,
-    Submitted,
     WireError,
     decode,
     topics,
 )
+from fpbus.schemas.queue import RunJob
 
+from .calls import DispatcherCalls
 from .catalog import Catalog
-from .handlers import RefusedError, admit, cancelled_result, lost_result
-from .ingress import Ingress, mint_run_id, refusal_of, traced
+from .handlers import Rules, lost_result
+from .ingress import Ingress
+from .overflow import Overflow
 from .queue import FencedError, Lost, Outcome, RunQueue, Submission
 
 log = logging.getLogger(__name__)
@@ -84,6 +78,7 @@ class DispatcherService:
         self._ticked_at = 0.0
         self._handled_at = 0.0
         self._new_session = False
+        self._rules_in_force: Rules | None = None
         self._working = threading.Event()
         self._thread = threading.Thread(target=self._guarded_run, name="dispatcher", daemon=True)
         url = settings.need("mqtt_url")
@@ -93,15 +88,13 @@ class DispatcherService:
         presence.attach(self._presence_bus)
         self._bus = open_bus(url, "fpbus-dispatcher", root=settings.root, durable=True)
         self._ingress = Ingress(self._bus, catalog, self._submit_held)
+        calls = DispatcherCalls(self._bus, queue, catalog, self._ingress, self._submit, self._publish_end)
+        self._overflow = Overflow(queue, self._publish_end, calls.nudge)
         self._calls = Answerer(
             self._bus,
             Role.DISPATCHER,
             settings.instance,
-            {
-                "submit": (Submit, self._answer_submit),
-                "cancel": (Cancel, self._answer_cancel),
-                "queues": (NoArguments, self._answer_queues),
-            },
+            calls.verbs(),
         )
 
     def start(self) -> None:
@@ -182,6 +175,7 @@ class DispatcherService:
             if self._stop.requested:
                 raise _Stopped
             self._held(self._queue.hold_lease)
+        self._held(lambda: self._put_limits(self._catalog.look()))
         self._presence.become("ready", active=True)
         self._working.set()
 
@@ -284,14 +278,21 @@ class DispatcherService:
         """Keep the lease; queue what is due; settle what was lost; publish again what nobody recorded."""
         if not self._queue.hold_lease():
             raise FencedError
-        self._catalog.look()
+        self._put_limits(self._catalog.look())
         self._watch_rivals(0.0)
         self._forget_recorded()
         self._queue.promote()
+        self._overflow.settle(self._catalog.rules.pipelines)
         for lost in self._queue.lapsed():
             self._settle(lost)
         for payload in self._queue.unrecorded():
             self._publish_again(decode(payload, RunResult))
+
+    def _put_limits(self, rules: Rules) -> None:
+        """Have changed files hold for what waits already."""
+        if rules is not self._rules_in_force:
+            self._queue.put_limits({name: pipeline.limits for name, pipeline in rules.pipelines.items()})
+            self._rules_in_force = rules
 
     def _publish_again(self, result: RunResult) -> None:
         found = self._queue.find(result.run_id)
@@ -317,7 +318,7 @@ class DispatcherService:
         facts = {"run_id": job.run_id, "attempt": execution.attempt, "worker": execution.worker, "then": outcome}
         log.warning("lost a worker in the middle of a run", extra=facts)
         if result is not None:
-            self._publish_result(result, job.request.reply_to, job.correlation)
+            self._publish_end(job, result)
             return
         status = RunStatus(
             run_id=job.run_id,
@@ -331,56 +332,13 @@ class DispatcherService:
         )
         self._bus.publish(topics.status(job.pipeline, job.run_id), status)
 
+    def _publish_end(self, job: RunJob, result: RunResult) -> None:
+        self._publish_result(result, job.request.reply_to, job.correlation)
+
     def _publish_result(self, result: RunResult, reply_to: str | None, correlation: bytes | None) -> None:
         self._bus.publish(topics.result(result.pipeline, result.run_id), result, traceparent=result.traceparent)
         if reply_to is not None:
             self._bus.reply(reply_to, result, correlation)
-
-    # Calls.
-
-    def _answer_submit(self, submit: Submit) -> Submitted:
-        """Make a run with whatever the operator asks for; a repeat with the same id answers the same."""
-        try:
-            rules = self._catalog.look_for_new()
-            if submit.pipeline not in rules.pipelines:
-                raise _unknown(submit.pipeline, sorted(rules.pipelines))
-            admission = traced(admit(submit.pipeline, submit.request, rules, datetime.now(UTC), mint_run_id, None))
-        except RefusedError as refused:
-            raise _rejected(refused) from None
-        submission = Submission(admission.job, admission.digest, expired=admission.expired)
-        (outcome,) = self._at_once(lambda: self._submit([submission]))
-        refusal = refusal_of(admission, outcome)
-        if refusal is not None:
-            raise _rejected(refusal)
-        return Submitted(status=self._ingress.accept(admission, outcome))
-
-    def _answer_cancel(self, cancel: Cancel) -> Cancelled:
-        """End a run that waits, or have its worker stop it; a repeat tells the state that it found."""
-        found = self._at_once(lambda: self._queue.find(cancel.run_id))
-        if found is None:
-            message = f"There is no run {cancel.run_id!r}."
-            raise CallError(CallFailure(code=CallCode.NOT_FOUND, message=message, field="$.run_id"))
-        state, job, attempt = found
-        if job is None:
-            return Cancelled(run_id=cancel.run_id, state=state, cancelling=False)
-        result = cancelled_result(job, attempt, datetime.now(UTC))
-        became = self._at_once(lambda: self._queue.cancel(job, result))
-        if became == "cancelled":
-            self._publish_result(result, job.request.reply_to, job.correlation)
-        elif became == "marked":
-            self._bus.publish(topics.call(Role.RUNNER, "cancel"), cancel)
-        return Cancelled(run_id=cancel.run_id, state=state, cancelling=became in {"cancelled", "marked"})
-
-    def _answer_queues(self, _: NoArguments) -> Queues:
-        return self._at_once(self._queue.depths)
-
-    def _at_once(self, act: Callable[[], T]) -> T:
-        """Do something in Redis for a caller, who waits and can ask again: no holding here."""
-        try:
-            return act()
-        except (RedisError, FencedError) as error:
-            message = f"Redis does not do its part: {error or 'another dispatcher has the lease'}."
-            raise CallError(CallFailure(code=CallCode.UNAVAILABLE, message=message, hint="Ask again later.")) from error
 
 
 def _recorded_runs(delivery: Delivery) -> list[str]:
@@ -389,17 +347,3 @@ def _recorded_runs(delivery: Delivery) -> list[str]:
     except WireError as error:
         log.warning("skipped a receipt", extra={"reason": str(error)})
         return []
-
-
-def _rejected(refused: RefusedError) -> CallError:
-    failure = CallFailure(code=CallCode.REJECTED, message=str(refused), field=refused.field, detail=str(refused.code))
-    return CallError(failure)
-
-
-def _unknown(name: str, known: list[str]) -> CallError:
-    close = difflib.get_close_matches(name, known, 1)
-    hint = f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(known) or 'none'}."
-    message = f"There is no pipeline {name!r} in this project."
-    return CallError(
-        CallFailure(code=CallCode.REJECTED, message=message, hint=hint, field="$.pipeline", detail="unknown_pipeline")
-    )

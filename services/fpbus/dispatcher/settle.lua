@@ -11,6 +11,7 @@ redis.call('ZREM', 'fpbus:leases', execution)
 redis.call('ZREM', 'rq:wip:' .. queue, execution)
 redis.call('HINCRBY', 'rq:job:' .. id, 'lost', 1)
 redis.call('HINCRBY', 'fpbus:counters', 'lost_attempts', 1)
+ring_held(redis.call('HGET', 'rq:job:' .. id, 'pipeline'))
 if result ~= '' then
   end_run({id = id, queue = queue, registry = 'failed', state = 'dead', result = result, ended_at = ARGV[6],
            keep_s = tonumber(ARGV[7]), window_s = tonumber(ARGV[8])})
@@ -18,6 +19,5 @@ if result ~= '' then
 end
 redis.call('HSET', 'rq:job:' .. id, 'status', 'queued', 'worker_name', '')
 redis.call('HSET', 'fpbus:run:' .. id, 's', 'queued')
-redis.call('LPUSH', 'rq:queue:' .. queue, id)
-redis.call('RPUSH', 'fpbus:doorbell:' .. queue, '1')
+come_back(id, queue)
 return 'queued'

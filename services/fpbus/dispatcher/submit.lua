@@ -1,10 +1,11 @@
 #!lua
 -- Make runs of all messages in hand: job, queue, and last the ledger, because a script that dies half-way is
 -- not rolled back. What is in the ledger already is told apart by its digest: the same run again, or a conflict.
+-- A run that may not start yet does not go into the queue, but into the line beside it.
 -- The one script that a full Redis refuses, before it begins: all others finish work, or free memory.
 --
 -- ARGV: token, lease in ms, how many deliveries without a run id to remember, count;
---       then per message: run id, digest, pipeline, queue, due in ms or '', packet id or '', '1' for a
+--       then per message: run id, digest, pipeline, queue, key, due in ms or '', packet id or '', '1' for a
 --       redelivery, '1' when it has expired, number of job fields, the job's fields and values
 -- returns 'FENCED', or per message the outcome (new, same, conflict, expired), the run id and the run's state
 local token, lease_ms, remembered, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -14,12 +15,14 @@ redis.call('PEXPIRE', 'fpbus:dispatcher', lease_ms)
 local now = redis.call('TIME')
 local millis = now[1] * 1000 + math.floor(now[2] / 1000)
 local rung, checked, answers, at = {}, {}, {}, 5
+local seq = tonumber(redis.call('GET', 'fpbus:seq') or 0)
+local seq_before = seq
 
 -- Before anything of a run is written: a key of the wrong type would stop the script in the middle of it.
 local function check_keys(queue)
   local kinds = {['rq:queues'] = 'set', ['rq:queue:' .. queue] = 'list', ['rq:scheduled:' .. queue] = 'zset',
                  ['fpbus:doorbell:' .. queue] = 'list', ['fpbus:open'] = 'zset', ['fpbus:deliveries'] = 'hash',
-                 ['fpbus:deliveries:order'] = 'list'}
+                 ['fpbus:deliveries:order'] = 'list', ['fpbus:held'] = 'zset', ['fpbus:held:counts'] = 'hash'}
   for key, kind in pairs(kinds) do
     local found = redis.call('TYPE', key).ok
     if found ~= kind and found ~= 'none' then error(key .. ' is a ' .. found .. ', where a ' .. kind .. ' belongs') end
@@ -43,8 +46,8 @@ local function first_id(packet, digest)
 end
 
 for _ = 1, count do
-  local id, digest, pipeline, queue, due, packet, again, expired, fields = unpack(ARGV, at, at + 8)
-  local first, last = at + 9, at + 8 + tonumber(fields)
+  local id, digest, pipeline, queue, key, due, packet, again, expired, fields = unpack(ARGV, at, at + 9)
+  local first, last = at + 10, at + 9 + tonumber(fields)
   at = last + 1
   if packet ~= '' and again == '1' then id = first_id(packet, digest) or id end
   local ledger = 'fpbus:run:' .. id
@@ -56,9 +59,13 @@ for _ = 1, count do
   else
     local state = due == '' and 'queued' or 'delayed'
     if not checked[queue] then check_keys(queue) end
-    redis.call('HSET', 'rq:job:' .. id, unpack(ARGV, first, last))
+    seq = seq + 1
+    redis.call('HSET', 'rq:job:' .. id, 'seq', seq, unpack(ARGV, first, last))
     redis.call('SADD', 'rq:queues', 'rq:queue:' .. queue)
-    if due == '' then
+    local why = due == '' and why_held(pipeline, key)
+    if why then
+      hold(id, queue, pipeline, key, seq, why)
+    elseif due == '' then
       redis.call('RPUSH', 'rq:queue:' .. queue, id)
       rung[queue] = true
     else
@@ -70,6 +77,8 @@ for _ = 1, count do
     answers[#answers + 1] = {'new', id, state}
   end
 end
+
+if seq > seq_before then redis.call('SET', 'fpbus:seq', seq) end
 
 -- One ring is enough: a worker that leaves work behind rings for the next.
 for queue in pairs(rung) do

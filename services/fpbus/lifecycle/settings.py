@@ -1,4 +1,4 @@
-"""Where things are: broker, Redis, history, storage, project. Flags win over the environment, and that over all."""
+"""Where things are: broker, Redis, databases, storage, project. Flags win over the environment, and that over all."""
 
 import os
 import socket
@@ -13,6 +13,7 @@ _ENVIRONMENT: Final = {
     "mqtt_url": "FPBUS_MQTT_URL",
     "redis_url": "FPBUS_REDIS_URL",
     "history_url": "FPBUS_HISTORY_URL",
+    "schedules_url": "FPBUS_SCHEDULES_URL",
     "storage_url": "FPBUS_STORAGE_URL",
     "root": "FPBUS_ROOT",
     "project": "FPBUS_PROJECT",
@@ -35,6 +36,7 @@ class Settings:
     mqtt_url: str | None = None
     redis_url: str | None = None
     history_url: str | None = None
+    schedules_url: str | None = None
     storage_url: str | None = None
     root: str = ""
     project: str = "."

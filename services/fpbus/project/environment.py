@@ -20,7 +20,8 @@ from .kinds import kind_at, takes_only_text
 from .second_names import lift, lift_key
 
 _PREFIX: Final = "FPBUS_"
-_PIPELINES: Final = frozenset(PipelineConfig.__struct_fields__)
+#: `limits` is the project's: how much a message may be. Those of a pipeline stand in its own file.
+_PIPELINES: Final = frozenset(PipelineConfig.__struct_fields__) - {"limits"}
 #: Whether pickles may be read is for the project's own file to say.
 _PROJECTS: Final = frozenset(ProjectConfig.__struct_fields__) - _PIPELINES - {"cache"}
 

@@ -91,13 +91,12 @@ def _closest(name: str, known: Iterable[str], likeness: float = 0.6) -> str | No
 def _meant(name: str, at: Key, fields: Iterable[str], whole: type[Struct]) -> str:
     """Guess which key was meant: one much like it here, this one elsewhere, one somewhat like it here."""
     known, places = list(fields), _sections_with(name, whole)
-    close = _closest(name, known, 0.6 if not places else _MUCH_LIKE)
     other, kind = _OTHER_FILE[whole]
-    if close:
+    if name in kind.__struct_fields__ and not places:
+        return f"It belongs in {other}."
+    if close := _closest(name, known, _MUCH_LIKE if places else 0.6):
         return f"Did you mean `{'.'.join((*at, close))}`?"
-    if places:
-        return f"It belongs {' or '.join(places[:_MOST_PLACES])}."
-    return f"It belongs in {other}." if name in kind.__struct_fields__ else f"There are: {', '.join(known)}."
+    return f"It belongs {' or '.join(places[:_MOST_PLACES])}." if places else f"There are: {', '.join(known)}."
 
 
 def _sections_with(name: str, whole: type[Struct]) -> list[str]:

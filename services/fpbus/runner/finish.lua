@@ -12,6 +12,7 @@ if redis.call('ZREM', 'fpbus:leases', execution) == 0 then
 end
 redis.call('ZREM', 'rq:wip:' .. queue, execution)
 local job = 'rq:job:' .. id
+ring_held(redis.call('HGET', job, 'pipeline'))
 if ARGV[8] == 'retry' then
   local now = redis.call('TIME')
   redis.call('HSET', job, 'status', 'scheduled', 'worker_name', '')
@@ -22,7 +23,6 @@ end
 local results, kind, worker = 'rq:results:' .. id, ARGV[11], ARGV[13]
 redis.call('XADD', results, 'MAXLEN', 10, '*', 'type', kind, kind == '1' and 'return_value' or 'exc_string', ARGV[12],
            'worker_name', worker)
-redis.call('EXPIRE', results, ARGV[6])
 redis.call('HINCRBY', 'rq:worker:' .. worker, kind == '1' and 'successful_job_count' or 'failed_job_count', 1)
 end_run({id = id, queue = queue, registry = ARGV[10], state = ARGV[9], result = result, ended_at = ended_at,
          keep_s = tonumber(ARGV[6]), window_s = tonumber(ARGV[7])})

@@ -16,6 +16,7 @@ from rq.utils import utcformat
 from rq.version import VERSION
 
 from fpbus.schemas import RunState
+from fpbus.schemas.holding import COME_BACK, HOLD, RING, UNHOLD
 from fpbus.schemas.queue import DOORBELL, END_RUN, LEASES, Execution, ForeignJobError, RunJob, Serializer, read_job_data
 
 from .orders import Ended
@@ -53,11 +54,11 @@ class WorkQueue:
         self._redis: Any = Redis.from_url(url, socket_timeout=10.0, socket_connect_timeout=2.0)
         self._queues = list(queues)
         self._lease_ms = int(lease_s * 1000)
-        self._claim = self._script("claim.lua")
-        self._finish = self._script("finish.lua", END_RUN)
-        self._release = self._script("release.lua")
+        self._claim = self._script("claim.lua", RING + UNHOLD + HOLD)
+        self._finish = self._script("finish.lua", RING + END_RUN)
+        self._release = self._script("release.lua", RING + HOLD + COME_BACK)
         self._heartbeat = self._script("heartbeat.lua")
-        self._refuse = self._script("refuse.lua")
+        self._refuse = self._script("refuse.lua", RING)
         self._lapse = self._script("lapse.lua")
         self._register = self._script("register.lua")
 

@@ -4,18 +4,24 @@ from fpbus.bus import open_bus
 from fpbus.lifecycle import ServicePresence, Settings, Stop, run_service
 from fpbus.schemas import Role
 
-from .service import SchedulerService
+from .database import Database, schedules_url
+from .service import LOOK_S, SchedulerService
+from .store import Store
 
 
-def serve(settings: Settings, *, activate: bool = False) -> None:
-    """Run a scheduler until it is told to stop; the schedules of the YAML files count only with `activate`.
+def serve(settings: Settings, *, activate: bool = False, interval_s: float = LOOK_S) -> None:
+    """Run a scheduler until it is told to stop; with `activate` it first makes the store agree with the YAML files.
 
-    Any number may run at once. Raises `FpbusError` when it cannot start, or was taken over.
+    Any number may run at once on one store, which each reads again every `interval_s`. Raises `FpbusError` when it
+    cannot start, or was taken over.
     """
     stop = Stop()
     instance = settings.instance
     presence = ServicePresence(Role.SCHEDULER, instance)
     url = settings.need("mqtt_url")
+    store = Store(Database(schedules_url(settings)), instance)
     bus = open_bus(url, f"fpbus-scheduler-{instance}", root=settings.root, presence=presence)
-    service = SchedulerService(settings.project_dir, bus, presence, stop, instance, activate=activate)
+    service = SchedulerService(
+        settings.project_dir, store, bus, presence, stop, instance, activate=activate, look_s=interval_s
+    )
     run_service(service, presence, stop, Role.SCHEDULER, instance)

@@ -1,75 +1,62 @@
-"""Decisions of the scheduler: what is planned, which run a slot is, what a late wake-up still does."""
+"""Decisions of the scheduler: which run a slot is, what is still fired after a pause, how files and store agree."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from itertools import islice, takewhile
-from typing import Any, Final
-from zoneinfo import ZoneInfo
+from typing import Final
 
 import msgspec
 
-from fpbus.schemas import CronFields, FpbusError, PipelineConfig, ProjectConfig, RunRequest, ScheduleConfig, encode
+from fpbus.schemas import OVERRIDES, Reconciled, RunRequest, ScheduleSpec, encode
 
-from .cron_fields import CronFieldsTrigger
-from .triggers import LATE, CronTrigger, DateTrigger, IntervalTrigger, Trigger, TriggerError
+from .planning import PlannedSchedule, same, timed
+from .triggers import Trigger
+
+#: Slots that are not older have not been missed: a thread may be late.
+ON_TIME: Final = timedelta(seconds=2)
 
 _PREFIX_CHARS: Final = 34
 _PATIENCE_AT_LEAST: Final = timedelta(minutes=5)
-_COUNT_AT_MOST: Final = 10_000
+_COUNT_AT_MOST: Final = 1000
 
 
-class ScheduleError(FpbusError):
-    """A schedule in the configuration cannot be used; the sentence names file, key and value."""
-
-    def __init__(self, file: str, key: str, value: Any, must: str) -> None:
-        shown = repr(msgspec.to_builtins(value))[:80]
-        super().__init__(f"conf/{file}.yml: `{key}` is {shown}; {must}")
-
-
-@dataclass(frozen=True)
-class PlannedSchedule:
-    """One schedule, ready to be timed. A schedule of a YAML file has the name of its pipeline as its id.
-
-    A request that is repeated after `dedup_window` would be a second run.
-    """
-
-    id: str
-    pipeline: str
-    trigger: Trigger
-    timezone: str
-    enabled: bool
-    dedup_window: timedelta
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Slot:
     """One due time of one schedule, as the run request that it becomes.
 
     `patience` is how long it is sent again when nobody accepts it: until the next slot, five minutes at least.
-    `digest` is what a rejection of it would name.
+    `digest` is what a rejection of it would name. `by_call`: it sets what a message may not, so that it goes
+    to the dispatcher as a call.
     """
 
+    schedule_id: str
+    due: datetime
     run_id: str
     pipeline: str
     request: RunRequest
     digest: str
     patience: timedelta
+    by_call: bool
 
 
-def plan(pipelines: Mapping[str, PipelineConfig], project: ProjectConfig) -> list[PlannedSchedule]:
-    """Read the schedules of all pipelines; raise `ScheduleError` for the first that cannot be used."""
-    return [_planned(name, config.schedule, project) for name, config in pipelines.items() if config.schedule]
+@dataclass(frozen=True, slots=True)
+class Waking:
+    """What a schedule has to do now. `skipped` ends at 1,000: a machine may wake after years."""
+
+    fire: list[datetime]
+    skipped: int = 0
 
 
-def changes(
-    before: Sequence[PlannedSchedule], after: Sequence[PlannedSchedule]
-) -> tuple[list[PlannedSchedule], list[PlannedSchedule]]:
-    """Return the schedules to stop timing and those to begin with; one that has changed is in both."""
-    old, new = frozenset(before), frozenset(after)
-    return [one for one in before if one not in new], [one for one in after if one not in old]
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """What makes the store agree with the files."""
+
+    put: list[ScheduleSpec]
+    remove: list[str]
+    report: Reconciled
 
 
 def run_id_of(schedule_id: str, due: datetime) -> str:
@@ -83,65 +70,96 @@ def run_id_of(schedule_id: str, due: datetime) -> str:
     return f"{name}-{moment:%Y%m%dT%H%M%SZ}-{digest}"
 
 
-def slot_of(schedule: PlannedSchedule, due: datetime) -> Slot:
-    """Make the request of one slot. It holds an id only: how the pipeline runs is the dispatcher's to know."""
-    run_id = run_id_of(schedule.id, due)
-    request = RunRequest(run_id=run_id)
+def slot_of(schedule: PlannedSchedule, due: datetime, dedup_window: timedelta) -> Slot:
+    """Make the request of one slot. A request that is repeated after `dedup_window` would be a second run."""
+    spec = schedule.spec
+    settings = {name: value for name, value in msgspec.structs.asdict(spec.settings).items() if value is not None}
+    request = RunRequest(
+        run_id=run_id_of(spec.id, due),
+        priority=spec.priority,
+        key=spec.key,
+        not_before=_not_before(spec, due),
+        **settings,
+    )
     following = schedule.trigger.next_after(due) or due
     return Slot(
-        run_id=run_id,
-        pipeline=schedule.pipeline,
+        schedule_id=spec.id,
+        due=due,
+        run_id=request.run_id or "",
+        pipeline=spec.pipeline,
         request=request,
         digest=blake2b(encode(request), digest_size=16).hexdigest(),
-        patience=min(max(_PATIENCE_AT_LEAST, following - due), schedule.dedup_window),
+        patience=min(max(_PATIENCE_AT_LEAST, following - due), dedup_window),
+        by_call=any(name in settings for name in OVERRIDES),
     )
 
 
-def on_waking(schedule: PlannedSchedule, due_times: Sequence[datetime], now: datetime) -> tuple[list[datetime], int]:
-    """Return the due times that still fire, and how many were skipped because they are older than a minute.
+def on_waking(schedule: PlannedSchedule, after: datetime, now: datetime) -> Waking:
+    """Decide about the slots later than `after` that are due by now.
 
-    The count ends at 10,000: a machine may wake after years.
+    When the oldest of them is on time, all fire. Otherwise nobody was there to fire them, and the schedule's own
+    policy says which of them are made up for.
     """
-    oldest = now - LATE
-    first = due_times[0]
-    if first >= oldest:
-        return list(due_times), 0
-    missed = takewhile(lambda due: due < oldest, schedule.trigger.due_times(first))
-    return [due for due in due_times if due >= oldest], 1 + sum(1 for _ in islice(missed, _COUNT_AT_MOST - 1))
-
-
-def _planned(pipeline: str, schedule: ScheduleConfig, project: ProjectConfig) -> PlannedSchedule:
-    zone = _zone(pipeline, schedule, project)
-    return PlannedSchedule(
-        id=pipeline,
-        pipeline=pipeline,
-        trigger=_trigger(pipeline, schedule, zone),
-        timezone=zone.key,
-        enabled=schedule.enabled,
-        dedup_window=timedelta(seconds=project.limits.dedup_window_s),
+    spec, trigger = schedule.spec, schedule.trigger
+    first = trigger.next_after(after)
+    if first is None or first > now:
+        return Waking([])
+    if now - first <= ON_TIME:
+        return Waking(_between(trigger, after, now))
+    if spec.misfire == "none":
+        fire = _between(trigger, max(after, now - ON_TIME), now)
+    else:
+        oldest = after if spec.grace_s is None else max(after, now - timedelta(seconds=spec.grace_s))
+        fire = latest(trigger, oldest, now, 1 if spec.misfire == "last" else spec.catch_up)
+    due = sum(
+        1 for _ in islice(takewhile(lambda due: due <= now, trigger.due_times(after)), _COUNT_AT_MOST + len(fire))
     )
+    return Waking(fire, due - len(fire))
 
 
-def _zone(pipeline: str, schedule: ScheduleConfig, project: ProjectConfig) -> ZoneInfo:
-    name = schedule.timezone or project.timezone
-    try:
-        return ZoneInfo(name)
-    except (ValueError, OSError, KeyError):
-        file, key = (f"pipelines/{pipeline}", "schedule.timezone") if schedule.timezone else ("project", "timezone")
-        raise ScheduleError(file, key, name, "it must be an IANA time zone such as 'Europe/Berlin'.") from None
+def latest(trigger: Trigger, after: datetime, until: datetime, most: int) -> list[datetime]:
+    """Return the last due times, `most` of them, of those later than `after` and not later than `until`.
+
+    A trigger only looks forward. So it looks from a little before the end, then from a little earlier, ...
+    """
+    look = timedelta(seconds=most)
+    while most > 0:
+        begin = max(after, until - min(look, until - after))
+        found = _between(trigger, begin, until)
+        if len(found) >= most or begin == after:
+            return found[-most:]
+        look *= 4
+    return []
 
 
-def _trigger(pipeline: str, schedule: ScheduleConfig, zone: ZoneInfo) -> Trigger:
-    file = f"pipelines/{pipeline}"
-    given = {key: value for key in ("cron", "interval", "date") if (value := getattr(schedule, key)) is not None}
-    if len(given) != 1:
-        raise ScheduleError(file, "schedule", schedule, "it must have one of `cron`, `interval` and `date`.")
-    ((key, value),) = given.items()
-    try:
-        if key == "interval":
-            return IntervalTrigger.parse(value)
-        if key == "date":
-            return DateTrigger.parse(value, zone)
-        return CronFieldsTrigger.of(value, zone) if isinstance(value, CronFields) else CronTrigger(value, zone)
-    except TriggerError as error:
-        raise ScheduleError(file, f"schedule.{key}", value, str(error)) from None
+def reconcile(
+    wanted: Iterable[ScheduleSpec], stored: Mapping[str, ScheduleSpec], now: datetime, *, overwrite: bool
+) -> Reconciliation:
+    """Compare the files' schedules with those in the store. One that is paused stays so; what calls made stays."""
+    report = Reconciled(added=[], changed=[], removed=[], unchanged=[], conflicts=[])
+    put: list[ScheduleSpec] = []
+    for spec in wanted:
+        before = stored.get(spec.id)
+        if before is not None and before.origin == "call" and not overwrite:
+            report.conflicts.append(spec.id)
+        elif before is not None and same(spec, before):
+            report.unchanged.append(spec.id)
+        else:
+            (report.added if before is None else report.changed).append(spec.id)
+            spec = msgspec.structs.replace(spec, paused=before is not None and before.paused)  # noqa: PLW2901
+            put.append(timed(spec, before, now))
+    known = {*report.conflicts, *report.unchanged, *report.added, *report.changed}
+    report.removed.extend(name for name, spec in stored.items() if spec.origin == "yaml" and name not in known)
+    return Reconciliation(put, report.removed, report)
+
+
+def _between(trigger: Trigger, after: datetime, until: datetime) -> list[datetime]:
+    return list(takewhile(lambda due: due <= until, trigger.due_times(after)))
+
+
+def _not_before(spec: ScheduleSpec, due: datetime) -> datetime | None:
+    """Spread the start of runs; derived, so that each scheduler asks for the same. The dispatcher does the waiting."""
+    if not spec.jitter_s:
+        return None
+    drawn = int.from_bytes(blake2b(f"jitter\n{run_id_of(spec.id, due)}".encode(), digest_size=6).digest())
+    return due + timedelta(milliseconds=round(spec.jitter_s * 1000 * drawn / 2**48))

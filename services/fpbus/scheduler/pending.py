@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from .handlers import Slot
 
 
-@dataclass
+@dataclass(slots=True)
 class _Waiting:
     slot: Slot
     give_up_s: float
@@ -23,20 +23,21 @@ class Pending:
         self._resend_s = resend_s
         self._waiting: dict[str, _Waiting] = {}
 
+    def __contains__(self, run_id: str) -> bool:
+        return run_id in self._waiting
+
     def add(self, slot: Slot, now_s: float) -> None:
         """Begin to wait for the slot's run; it has been sent once."""
         self._waiting[slot.run_id] = _Waiting(slot, now_s + slot.patience.total_seconds(), now_s + self._resend_s)
 
-    def confirm(self, run_id: str) -> None:
-        """Wait no more: somebody spoke of the run. A run that is not ours is none of our business."""
-        self._waiting.pop(run_id, None)
+    def settle(self, run_id: str) -> Slot | None:
+        """Wait no more: somebody spoke of the run. Return its slot the first time; a run that is not ours has none."""
+        waiting = self._waiting.pop(run_id, None)
+        return waiting.slot if waiting else None
 
-    def refuse(self, digest: str) -> Slot | None:
-        """Wait no more for the request that a rejection names; return it the first time it is told."""
-        for run_id, waiting in self._waiting.items():
-            if waiting.slot.digest == digest:
-                return self._waiting.pop(run_id).slot
-        return None
+    def find(self, digest: str) -> str | None:
+        """Return the run id of the request that a rejection names."""
+        return next((run_id for run_id, waiting in self._waiting.items() if waiting.slot.digest == digest), None)
 
     def send_again(self, now_s: float) -> list[Slot]:
         """Return the slots whose next try is now; each try is told once."""

@@ -1,30 +1,26 @@
-"""APScheduler as a timer: it wakes us when a slot is due, and knows nothing of runs."""
+"""APScheduler as an alarm clock: it wakes us when the next slot is due, and knows nothing of schedules.
+
+It would hold a job for each of them, and go through all of them at every wake-up.
+"""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from apscheduler.executors.base import BaseExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.date import DateTrigger
 
-from .handlers import PlannedSchedule, changes
-
-OnDue = Callable[[PlannedSchedule, Sequence[datetime]], None]
+_ALARM: Final = "alarm"
 
 
 class Timer:
-    """Calls `on_due(schedule, due_times)` on APScheduler's thread, which it may not block.
+    """Calls `wake` on APScheduler's thread, which it may not block."""
 
-    After a late wake-up `due_times` begins with the slot that was missed first, and goes on with those of the last
-    minute.
-    """
-
-    def __init__(self, on_due: OnDue) -> None:
-        self._schedules: list[PlannedSchedule] = []
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._at: datetime | None = None
         self._scheduler = BackgroundScheduler(
-            executors={"default": _SlotExecutor(on_due)},
-            job_defaults={"misfire_grace_time": None, "coalesce": False},  # lateness is judged by `on_waking`
-            timezone=UTC,
+            executors={"default": _Waker(wake)}, job_defaults={"misfire_grace_time": None}, timezone=UTC
         )
 
     def start(self) -> None:
@@ -34,31 +30,25 @@ class Timer:
         if self._scheduler.running:
             self._scheduler.shutdown()
 
-    def keep(self, schedules: Sequence[PlannedSchedule]) -> None:
-        """Time these schedules and no others. One that stays as it was misses no slot."""
-        gone, new = changes(self._schedules, schedules)
-        for schedule in gone:
-            self._scheduler.remove_job(schedule.id)
-        for schedule in new:
-            self._scheduler.add_job(_due, schedule.trigger, args=(schedule,), id=schedule.id)
-        self._schedules = list(schedules)
-
-    def look(self) -> None:
-        """Compare with the clock now: APScheduler sleeps on a clock that stands still while the machine does."""
-        self._scheduler.wakeup()
+    def set(self, at: datetime | None) -> None:
+        """Wake at that moment next, or never, instead of what was said before."""
+        if at != self._at and at is not None:
+            self._scheduler.add_job(_ring, DateTrigger(at), id=_ALARM, replace_existing=True)
+        self._at = at
 
 
-def _due(_schedule: PlannedSchedule) -> None:
+def _ring() -> None:
     """Stand for a job: what is done is the executor's."""
 
 
-class _SlotExecutor(BaseExecutor):  # type: ignore[misc]  # APScheduler has no types
-    """Hands on the due times, which APScheduler tells its executors and never its jobs."""
+class _Waker(BaseExecutor):  # type: ignore[misc]  # APScheduler has no types
+    """Wakes at once, where other executors start a thread."""
 
-    def __init__(self, on_due: OnDue) -> None:
+    def __init__(self, wake: Callable[[], None]) -> None:
         super().__init__()
-        self._on_due = on_due
+        self._wake = wake
 
     def _do_submit_job(self, job: Any, run_times: Sequence[datetime]) -> None:
-        self._on_due(job.args[0], run_times)
+        del run_times
+        self._wake()
         self._run_job_success(job.id, [])

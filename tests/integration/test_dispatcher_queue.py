@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pytest
 import redis as redis_py
+from hamilton import registry
 from redis.exceptions import OutOfMemoryError, RedisError
 from rq import Queue, SimpleWorker, serializers
 from rq.exceptions import DeserializationError
@@ -701,6 +702,7 @@ def test_a_foreign_job_is_set_aside_in_a_full_redis_too(work: WorkQueue, raw: An
 @pytest.fixture
 def no_pickle(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Trip over everything that would read a pickle in this process."""
+    registry.initialize()  # Hamilton's extensions import Dask, which pickles functions of its own while it loads
     trips: list[str] = []
 
     def trip(*_: Any, **__: Any) -> None:

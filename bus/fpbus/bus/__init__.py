@@ -12,6 +12,7 @@ from .client import Presence as Presence
 from .client import TopicError as TopicError
 from .connect import open_bus as open_bus
 from .inbox import Inbox as Inbox
+from .inbox import WakingInbox as WakingInbox
 from .memory import MemoryBroker as MemoryBroker
 from .memory import MemoryTransport as MemoryTransport
 from .transport import Delivery as Delivery

@@ -2,6 +2,7 @@
 
 import queue
 import time
+from collections.abc import Callable
 
 from .transport import Delivery
 
@@ -36,3 +37,15 @@ class Inbox:
                 break
             taken.append(delivery)
         return taken
+
+
+class WakingInbox(Inbox):
+    """One that another thread looks into when it is woken: each message calls `wake`."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        super().__init__()
+        self._wake = wake
+
+    def put(self, delivery: Delivery) -> None:
+        super().put(delivery)
+        self._wake()

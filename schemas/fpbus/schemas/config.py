@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from .adapters import AdapterConfig, Port
 from .codes import Priority
 from .layers import lay
+from .names import PipelineName
 from .schedules import ScheduleConfig
 from .settings import MOST_SECONDS, Delay, Jitter, LogLevel, Retries, RunSettings, Timeout
 
@@ -232,10 +233,22 @@ class PipelineLimits(_Section, frozen=True, kw_only=True, omit_defaults=True, fo
         return self.rate.runs / self.rate.per_s if self.rate else None
 
 
+class FollowUp(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A pipeline to run when a run has ended. Each of its `inputs` is taken from that run and its result.
+
+    A value is a path such as `outputs.total`, `outputs.report.lines.0`, `inputs.celsius`, `run_id` or `error.message`.
+    An output that is not JSON, or too large for a message, is given as the URL of its file.
+    """
+
+    pipeline: PipelineName
+    inputs: dict[str, str] = {}
+
+
 class PipelineConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """`conf/pipelines/<name>.yml`, as it is when the project's file and the environment are below and above it.
 
-    `params` reach the functions by argument name, below inputs.
+    `params` reach the functions by argument name, below inputs. `on_success` and `on_failure` name pipelines that run
+    next; a run that was cancelled has no next one.
     """
 
     run: RunConfig = RunConfig()
@@ -244,6 +257,8 @@ class PipelineConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, fo
     adapter: AdapterConfig = AdapterConfig()
     hooks: list[HookConfig] = []
     limits: PipelineLimits = PipelineLimits()
+    on_success: list[PipelineName | FollowUp] = []
+    on_failure: list[PipelineName | FollowUp] = []
     allow_overrides: list[Override] = []
 
 

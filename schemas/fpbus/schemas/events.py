@@ -36,6 +36,7 @@ class RunStatus(Event, frozen=True, kw_only=True, omit_defaults=True, tag="run_s
     key: str | None = None
     reason: str | None = None
     retry_of: str | None = None
+    after: str | None = None
     request: RunRequest | None = None
     traceparent: str | None = None
 

@@ -4,13 +4,15 @@ The keys under `rq:` are RQ's own, so that its tools see true queues, workers an
 `fpbus:` are ours. Nothing here is ever pickled: `Serializer` is given to RQ wherever it asks for one.
 
     rq:job:<run>                hash    RQ's job; ours beside it: `pipeline`, `key`, `seq`, `attempt`, `lost`, `cancel`,
-                                        `delete` when it goes at its end, `held` and `group` while it is held
+                                        `delete` when it goes at its end, `follow`
+                                        when its end makes other runs, `held` and `group` while it is held
     rq:queue:<queue>            list    run ids that wait for a worker
     rq:scheduled:<queue>        zset    run ids that wait for their time (seconds)
     rq:wip:<queue>              zset    executions that run; RQ's started registry
     fpbus:run:<run>             hash    the ledger: digest, state, pipeline; outlives the job
     fpbus:open                  zset    runs that have not ended, by the time of acceptance (ms)
     fpbus:leases                zset    executions that run, by the end of their lease (ms)
+    fpbus:ended                 zset    runs that have ended, and whose next ones are not made yet, by then (ms)
     fpbus:outbox, :due          hash, zset   results not yet in the history, and when they were last published (ms)
     fpbus:held                  zset    runs that may not start yet, by `seq`: see `holding`
     fpbus:held:counts           hash    how many of them, by `<queue>:<pipeline>`
@@ -50,6 +52,7 @@ OPEN: Final = "fpbus:open"
 LEASES: Final = "fpbus:leases"
 OUTBOX: Final = "fpbus:outbox"
 OUTBOX_DUE: Final = "fpbus:outbox:due"
+ENDED: Final = "fpbus:ended"
 HELD: Final = "fpbus:held"
 HELD_COUNTS: Final = "fpbus:held:counts"
 PAUSED: Final = "fpbus:paused"
@@ -67,13 +70,15 @@ local function end_run(run)
   local job = 'rq:job:' .. run.id
   local now = redis.call('TIME')
   local seconds, millis = tonumber(now[1]), now[1] * 1000 + math.floor(now[2] / 1000)
-  if redis.call('HGET', job, 'delete') then
+  local to_do = redis.call('HMGET', job, 'delete', 'follow')
+  if to_do[1] then
     redis.call('DEL', job, 'rq:results:' .. run.id)
   else
     redis.call('HSET', job, 'status', run.registry, 'ended_at', run.ended_at)
     redis.call('ZADD', 'rq:' .. run.registry .. ':' .. run.queue, seconds + run.keep_s, run.id)
     redis.call('EXPIRE', job, run.keep_s)
     redis.call('EXPIRE', 'rq:results:' .. run.id, run.keep_s)
+    if to_do[2] then redis.call('ZADD', 'fpbus:ended', millis, run.id) end
   end
   redis.call('HSET', 'fpbus:outbox', run.id, run.result)
   redis.call('ZADD', 'fpbus:outbox:due', millis, run.id)
@@ -88,7 +93,8 @@ class RunJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The one argument of every job: the request, and what the dispatcher knows about it.
 
     `not_before` is set only when it lay ahead. `timeout_s`, `dedup_window_s` and `lost_attempts` are settled
-    at the door, so that a run keeps the rules under which it was accepted.
+    at the door, so that a run keeps the rules under which it was accepted. `after` is the run whose end made this one,
+    the last of `hops` in a row; `follow`: the end of this one makes others.
     """
 
     run_id: str
@@ -101,6 +107,9 @@ class RunJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     queue: str = "default"
     not_before: datetime | None = None
     retry_of: str | None = None
+    after: str | None = None
+    hops: int = 0
+    follow: bool = False
     traceparent: str | None = None
     correlation: bytes | None = None
 

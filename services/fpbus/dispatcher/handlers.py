@@ -157,6 +157,7 @@ def admit(  # noqa: PLR0917 (all of them decide)
         queue=str(request.priority or run.priority or Priority.DEFAULT),
         not_before=request.not_before if request.not_before and request.not_before > now else None,
         retry_of=retry_of,
+        follow=bool(rules.pipelines[name].on_success or rules.pipelines[name].on_failure),
         traceparent=request.traceparent or (delivery.user.get("traceparent") if delivery else None),
         correlation=delivery.correlation if delivery else None,
     )

@@ -131,6 +131,7 @@ def status_of(admission: Admission, outcome: Outcome) -> RunStatus:
         not_before=job.not_before,
         key=job.request.key,
         retry_of=job.retry_of,
+        after=job.after,
         request=job.request,
         traceparent=job.traceparent,
     )

@@ -17,16 +17,18 @@ from redis.retry import Retry
 from rq.job import Job, JobStatus
 from rq.utils import utcformat
 
-from fpbus.schemas import HeldRuns, PipelineLimits, QueueDepth, Queues, RunResult, RunState, encode
+from fpbus.schemas import HeldRuns, PipelineLimits, QueueDepth, Queues, RunResult, RunState, decode, encode
 from fpbus.schemas.holding import COME_BACK, HOLD, RING, UNHOLD
 from fpbus.schemas.queue import (
     END_RUN,
+    ENDED,
     HELD_COUNTS,
     JOB,
     JOB_FUNCTION,
     LEASES,
     LEDGER,
     OPEN,
+    OUTBOX,
     OUTBOX_DUE,
     PAUSED,
     QUEUE,
@@ -221,6 +223,22 @@ class RunQueue:
         """Let go of results that the history has."""
         self._run(self._forget, KEEP_RECORDED_S, *run_ids)
 
+    def ended(self, most: int) -> list[tuple[str, RunJob | None, RunResult | None]]:
+        """Return runs whose end makes others, the first that ended first, with what is still known of them."""
+        run_ids = [name.decode() for name in self._redis.zrange(ENDED, 0, most - 1)]
+        if not run_ids:
+            return []
+        results = self._redis.hmget(OUTBOX, run_ids)
+        jobs = self.jobs.read(run_ids)
+        return [
+            (run_id, jobs[run_id][0] if run_id in jobs else None, decode(result, RunResult) if result else None)
+            for run_id, result in zip(run_ids, results, strict=True)
+        ]
+
+    def followed(self, run_ids: Sequence[str]) -> None:
+        """Let go of runs whose next ones are made."""
+        self._redis.zrem(ENDED, *run_ids)
+
     def depths(self) -> Queues:
         with self._redis.pipeline(transaction=False) as pipeline:
             for name in QUEUES:
@@ -278,9 +296,11 @@ def job_hash(job: RunJob, enqueued_at: str) -> dict[str, Any]:
     """Return the fields of RQ's job; `data` is not compressed, which RQ reads as well."""
     status = JobStatus.QUEUED if job.not_before is None else JobStatus.SCHEDULED
     key = {} if job.request.key is None else {"key": job.request.key}
+    follow = {"follow": 1} if job.follow else {}
     return (
         _template(job.queue, status)
         | key
+        | follow
         | {
             "pipeline": job.pipeline,
             "created_at": enqueued_at,

@@ -20,7 +20,7 @@ from typing import Final, TypeVar
 from redis import RedisError
 from redis.exceptions import OutOfMemoryError
 
-from fpbus.bus import Answerer, Delivery, Inbox, open_bus
+from fpbus.bus import Answerer, Delivery, Inbox, WakingInbox, open_bus
 from fpbus.lifecycle import ServicePresence, Settings, Stop
 from fpbus.schemas import (
     Recorded,
@@ -37,6 +37,7 @@ from fpbus.schemas.queue import RunJob
 
 from .calls import DispatcherCalls
 from .catalog import Catalog
+from .following import Following
 from .handlers import Rules, lost_result
 from .ingress import Ingress
 from .overflow import Overflow
@@ -74,6 +75,8 @@ class DispatcherService:
         self._inbox = Inbox()
         self._rivals = Inbox()
         self._receipts = Inbox()
+        self._ends = WakingInbox(self._inbox.wake)
+        self._followed: set[str] = set()
         self._gone_token = ""
         self._ticked_at = 0.0
         self._handled_at = 0.0
@@ -90,12 +93,8 @@ class DispatcherService:
         self._ingress = Ingress(self._bus, catalog, self._submit_held)
         calls = DispatcherCalls(self._bus, queue, catalog, self._ingress, self._submit, self._publish_end)
         self._overflow = Overflow(queue, self._publish_end, calls.nudge)
-        self._calls = Answerer(
-            self._bus,
-            Role.DISPATCHER,
-            settings.instance,
-            calls.verbs(),
-        )
+        self._following = Following(self._bus, queue, queue.submit, lambda: catalog.rules)
+        self._calls = Answerer(self._bus, Role.DISPATCHER, settings.instance, calls.verbs())
 
     def start(self) -> None:
         """Return when this dispatcher is active, or stands by."""
@@ -191,13 +190,15 @@ class DispatcherService:
                 self._handled_at = time.monotonic()
             if time.monotonic() - self._ticked_at >= TICK_S:
                 self._ticked_at = time.monotonic()
-                self._tick_or_wait_for_redis()
+                self._unless_redis_is_away(self._tick)
+            elif self._ends.take(MOST_RECEIPTS, 0.0):
+                self._unless_redis_is_away(self._following.settle)
 
-    def _tick_or_wait_for_redis(self) -> None:
-        """Tick; while Redis is away go on serving, so that who calls is told `unavailable` at once."""
+    def _unless_redis_is_away(self, act: Callable[[], None]) -> None:
+        """Do something in Redis; while it is away go on serving, so that who calls is told `unavailable` at once."""
         try:
             try:
-                self._tick()
+                act()
             except FencedError:
                 if not self._queue.hold_lease():
                     raise
@@ -287,12 +288,22 @@ class DispatcherService:
             self._settle(lost)
         for payload in self._queue.unrecorded():
             self._publish_again(decode(payload, RunResult))
+        self._following.settle()  # last, because a full Redis refuses new runs
 
     def _put_limits(self, rules: Rules) -> None:
         """Have changed files hold for what waits already."""
         if rules is not self._rules_in_force:
             self._queue.put_limits({name: pipeline.limits for name, pipeline in rules.pipelines.items()})
+            self._listen_for_ends(rules)
             self._rules_in_force = rules
+
+    def _listen_for_ends(self, rules: Rules) -> None:
+        """Be woken when a run ends that others follow, so that those need not wait for the next tick."""
+        followed = {name for name, pipeline in rules.pipelines.items() if pipeline.on_success or pipeline.on_failure}
+        new = [topics.result(name, "+") for name in followed - self._followed]
+        if new:
+            self._presence_bus.subscribe(self._ends, *new, qos=0)
+            self._followed |= followed
 
     def _publish_again(self, result: RunResult) -> None:
         found = self._queue.find(result.run_id)

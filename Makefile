@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test check format bench clean
+.PHONY: help setup demo test check format docs bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -34,6 +34,9 @@ check: setup ## ruff, mypy and pyright strict, import rules
 format: setup ## format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: setup ## write docs/commands.md anew
+	$(BIN)/typer fpbus.cli.main utils docs --name fpbus --output docs/commands.md
 
 bench: setup ## compare with bare Hamilton, stock RQ and Celery on this machine
 	$(BIN)/pip install --quiet --constraint constraints.txt --group bench

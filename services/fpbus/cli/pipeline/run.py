@@ -1,5 +1,6 @@
 """`fpbus pipeline run`: here and now, in this process, without a bus."""
 
+import contextlib
 import re
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -89,7 +90,7 @@ def _outputs_of(project: "Project", name: str, settings: "RunSettings", *, quiet
     log_to_stderr(project)
     narrator = _narrator(project, name, settings, quiet=quiet)
     try:
-        with narrator.watching():
+        with narrator.watching(), contextlib.closing(project.graph(name)):
             outputs = project.run(name, settings=settings, report=narrator.hear, retrying=narrator.hear_failure)
     except PipelineFailedError as failed:
         _explain(failed, project)

@@ -95,6 +95,11 @@ class Shop:
     def count(self, counter: str) -> int:
         return len((self._folder / counter).read_text())
 
+    def cached(self, run_id: str) -> bool:
+        """Tell whether the bus heard that the node `count` came from the cache."""
+        events = self._device.messages(ending=f"{run_id}/nodes/count")
+        return any(event.get("cached", False) for event in events)
+
     def log(self, run_id: str) -> list[str]:
         messages = self._device.messages(ending=f"{run_id}/log")
         return [line["text"] for message in messages for line in message["lines"]]
@@ -124,3 +129,4 @@ def test_the_cache_lasts_from_run_to_run(shop: Shop) -> None:
     assert first["outputs"] == again["outputs"] == {"count": {"json": 1}}
     assert shop.count("shared") == 1
     assert shop.run("fresh", "count", "shared", executor="local")["outputs"] == {"count": {"json": 2}}
+    assert [shop.cached(run_id) for run_id in ("cached-1", "cached-2", "fresh")] == [False, True, False]

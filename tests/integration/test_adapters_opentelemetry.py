@@ -15,6 +15,7 @@ from opentelemetry import context, trace
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
+from fpbus.pipelines import Project
 from fpbus.pipelines.adapters import make_adapters
 from fpbus.pipelines.modules import import_pipeline
 from fpbus.pipelines.scope import RunFacts, RunScope, ignore
@@ -174,6 +175,21 @@ def test_a_run_continues_the_trace_that_is_current(project: Path, receiver: Rece
     run = receiver.named("run steps")
     assert run.trace_id == (0xA1).to_bytes(16)
     assert run.parent_span_id == (0xB2).to_bytes(8)
+
+
+def test_a_run_continues_the_trace_of_its_message(project: Path, receiver: Receiver) -> None:
+    (project / "conf/pipelines").mkdir(parents=True)
+    where = f"{{host: 127.0.0.1, port: {receiver.port}}}"
+    (project / "conf/project.yml").write_text(f"name: shop\nadapter: {{opentelemetry: {where}}}\n")
+    run = "{with_adapter: {opentelemetry: true}, inputs: {number: 2}}"
+    (project / "conf/pipelines/steps.yml").write_text(f"run: {run}\n")
+    graph = Project.load(project).graph("steps")
+
+    graph.attempt(graph.config.run, "r1", 1, traceparent="00-000000000000000000000000000000a1-00000000000000b2-01")
+
+    span = receiver.named("run steps")
+    assert span.trace_id == (0xA1).to_bytes(16)
+    assert span.parent_span_id == (0xB2).to_bytes(8)
 
 
 def test_nodes_in_threads_are_below_the_run(project: Path, receiver: Receiver) -> None:

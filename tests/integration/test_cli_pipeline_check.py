@@ -162,3 +162,36 @@ def test_one_pipeline_is_checked_by_name(fpbus: Commands) -> None:
 
     assert check(fpbus, "hello") == (0, [])
     assert fpbus("pipeline", "check", "helo").code == 4
+
+
+@pytest.mark.parametrize(
+    ("schedule", "line", "key", "words"),
+    [
+        ('cron: "61 * * * *"', 3, "schedule.cron", "five fields"),
+        ("cron: {hour: 25}", 3, "schedule.cron", "bad hour"),
+        ('cron: "0 5 * * *"\n  interval: 5m', 2, "schedule", "one of"),
+        ("date: tomorrow", 3, "schedule.date", "ISO time"),
+        ("interval: 0s", 3, "schedule.interval", "1 second"),
+        ("interval: 5m\n  end: never", 4, "schedule.end", "ISO time"),
+        ("enabled: true", 2, "schedule", "one of"),
+    ],
+)
+def test_a_schedule_that_means_nothing_is_told(fpbus: Commands, schedule: str, line: int, key: str, words: str) -> None:
+    add(fpbus, "hello", None, f"run: {{}}\nschedule:\n  {schedule}\n")
+
+    code, (finding,) = check(fpbus, "hello")
+
+    assert (code, finding["file"], finding["line"], finding["key"]) == (8, "conf/pipelines/hello.yml", line, key)
+    assert words in finding["message"]
+
+
+def test_a_pipeline_that_is_to_run_next_has_to_be_there(fpbus: Commands) -> None:
+    add(fpbus, "hello", None, "on_success:\n  - hello\n  - pipeline: helo\non_failure: [alert]\n")
+
+    code, findings = check(fpbus, "hello")
+
+    assert code == 8
+    assert [(finding["line"], finding["key"], finding.get("hint")) for finding in findings] == [
+        (3, "on_success.1.pipeline", "Did you mean 'hello'?"),
+        (4, "on_failure.0", None),
+    ]

@@ -83,7 +83,10 @@ class RunResult(Event, frozen=True, kw_only=True, omit_defaults=True, tag="run_r
 
 
 class NodeEvent(Event, frozen=True, kw_only=True, omit_defaults=True, tag="node_event"):
-    """A node of a run started or finished. Topic `pipelines/{name}/runs/{run}/nodes/{node}`."""
+    """A node of a run started or ended. Topic `pipelines/{name}/runs/{run}/nodes/{node}`.
+
+    `cached` says that its value came from the cache.
+    """
 
     run_id: str
     pipeline: str
@@ -93,6 +96,7 @@ class NodeEvent(Event, frozen=True, kw_only=True, omit_defaults=True, tag="node_
     duration_s: float | None = None
     summary: str | None = None
     error: str | None = None
+    cached: bool = False
 
 
 class LogLine(Struct, frozen=True, kw_only=True, omit_defaults=True):

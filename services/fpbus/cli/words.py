@@ -80,6 +80,7 @@ def _of_status(status: "RunStatus") -> str:
 
 def _of_node(node: "NodeEvent") -> str:
     took = f" in {duration(node.duration_s)}" if node.duration_s is not None else ""
+    took += ", from the cache" if node.cached else ""
     detail = node.error or node.summary
     return f"  {node.node} {node.event}{took}" + (f": {detail}" if detail else "")
 

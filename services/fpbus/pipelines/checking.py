@@ -60,7 +60,12 @@ def check_pipeline(project: Project, name: str) -> list[Finding]:
         view = look_at(graph)
     except FpbusError as error:
         return [_of_error(error, project.folder, MODULES / f"{name}.py")]
-    return [*_names(graph.config, view, places), *_adapters(graph, places), *_executor(graph, places)]
+    return [
+        *_names(graph.config, view, places),
+        *_followers(graph.config, project.pipelines, places),
+        *_adapters(graph, places),
+        *_executor(graph, places),
+    ]
 
 
 class Places:
@@ -147,6 +152,16 @@ def _names(config: PipelineConfig, view: DagView, places: Places) -> Iterator[Fi
             if name not in known and name not in config.run.config:
                 message = f"no function asks for {name!r}."
                 yield places.finding((*section, name), message, _guess(name, known - nodes), warning=True)
+
+
+def _followers(config: PipelineConfig, known: list[str], places: Places) -> Iterator[Finding]:
+    """Tell of pipelines that are to run next, and are not there."""
+    for key in ("on_success", "on_failure"):
+        for number, each in enumerate(getattr(config, key)):
+            name, where = (each, ()) if isinstance(each, str) else (each.pipeline, ("pipeline",))
+            if name not in known:
+                message = f"there is no pipeline {name!r}."
+                yield places.finding((key, str(number), *where), message, _guess(name, set(known)))
 
 
 def _nodes_named(config: PipelineConfig) -> Iterator[tuple[Key, str]]:

@@ -55,14 +55,20 @@ class Graph:
         self._usual = _key(config.run)
 
     def attempt(
-        self, run: RunConfig, run_id: str, attempt: int, report: Callable[[NodeReport], None] = ignore
+        self,
+        run: RunConfig,
+        run_id: str,
+        attempt: int,
+        report: Callable[[NodeReport], None] = ignore,
+        *,
+        traceparent: str | None = None,
     ) -> dict[str, Any]:
         """Make one attempt at a run. Computes `run.final_vars`, or the last nodes of the DAG when there are none named.
 
-        Inputs win over the pipeline's params. Raises `PipelineFailedError` for what happens inside, and
-        `PipelineNotLoadableError` for what is no DAG.
+        Inputs win over the pipeline's params. `traceparent` is the trace that the run belongs to. Raises
+        `PipelineFailedError` for what happens inside, and `PipelineNotLoadableError` for what is no DAG.
         """
-        facts = RunFacts.of(self.name, run, run_id, attempt)
+        facts = RunFacts.of(self.name, run, run_id, attempt, traceparent=traceparent)
         with log_level(run.log_level):
             if not self.hooks.has("before_run", "after_run"):
                 return self._compute(facts, run, report)

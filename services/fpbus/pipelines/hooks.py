@@ -25,6 +25,7 @@ Returned = TypeVar("Returned")
 class RunStart(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt at a run begins; `attempt` counts from 1. `inputs` are the run's own, without the params.
 
+    `traceparent` is the trace of the message that the run comes from, if it comes from one.
     The dicts and lists are this hook's own; the values in them are the run's.
     """
 
@@ -34,6 +35,7 @@ class RunStart(msgspec.Struct, frozen=True, kw_only=True):
     inputs: dict[str, Any]
     config: dict[str, Any]
     final_vars: list[str]
+    traceparent: str | None = None
 
 
 class RunEnd(RunStart, frozen=True, kw_only=True):

@@ -19,9 +19,12 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     inputs: Mapping[str, Any]
     config: Mapping[str, Any]
     final_vars: list[str]
+    traceparent: str | None = None
 
     @classmethod
-    def of(cls, pipeline: str, run: RunConfig, run_id: str, attempt: int) -> "RunFacts":
+    def of(
+        cls, pipeline: str, run: RunConfig, run_id: str, attempt: int, *, traceparent: str | None = None
+    ) -> "RunFacts":
         return cls(
             run_id=run_id,
             pipeline=pipeline,
@@ -29,6 +32,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
             inputs=run.inputs,
             config=run.config,
             final_vars=run.final_vars,
+            traceparent=traceparent,
         )
 
 

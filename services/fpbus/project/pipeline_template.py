@@ -56,7 +56,20 @@ params:
 # schedule:
 #   interval: 1h
 #   timezone: UTC
-#   enabled: true
+#   start: null                # and end: nothing is due before or after
+#   jitter_s: 0.0
+#   misfire: last              # all, last or none of the times that passed while no scheduler ran
+#   grace_s: null              # not those that are older
+#   catch_up: 100              # and at most so many
+#   id: {name}
+#   enabled: true              # also priority, key, and all of `run:` for scheduled runs
+
+# How many of its runs may run at a time, and what becomes of one more: queue, cancel-running or skip.
+# limits: {{}}                   # such as {{max_running: 2, max_running_per_key: 1, when_full: queue, rate: 100/min}}
+
+# Pipelines that run next.
+# on_success: []               # such as [{{pipeline: report, inputs: {{sum: outputs.total}}}}]
+# on_failure: []               # such as [alert]
 
 # Over those of conf/project.yml.
 # adapter: {{}}                  # hamilton_tracker, mlflow, opentelemetry, ray, custom

@@ -109,7 +109,9 @@ class Horse:
         run = override(graph.config.run, job.request)
         started = time.perf_counter()
         end = functools.partial(graph.end, run, job.run_id, order.attempt)
-        values = graph.attempt(run, job.run_id, order.attempt, lambda report: self._note(job, report))
+        values = graph.attempt(
+            run, job.run_id, order.attempt, lambda report: self._note(job, report), traceparent=job.traceparent
+        )
         where = f"{job.pipeline}/{job.run_id}/{order.attempt}"
         try:
             outputs = {name: self._encode(where, name, value) for name, value in values.items()}
@@ -175,6 +177,7 @@ class Horse:
                 duration_s=report.duration_s,
                 summary=report.summary,
                 error=report.error,
+                cached=report.cached,
             )
         )
 

@@ -12,6 +12,7 @@ from .options import BaseDirOption, StorageOptionsOption, project_folder
 from .talking import talking
 
 if TYPE_CHECKING:
+    from fpbus.pipelines import Project
     from fpbus.pipelines.checking import Finding
 
 NOT_RIGHT: Final = 8
@@ -66,5 +67,24 @@ def _look(folder: Path, name: str | None) -> "tuple[list[str], list[Finding]]":
     project = Project.load(folder)
     for each in names:
         if f"conf/pipelines/{each}.yml" not in broken:
-            findings += check_pipeline(project, each)
+            findings += [*check_pipeline(project, each), *_of_schedule(project, each)]
     return names, list(dict.fromkeys(findings))
+
+
+def _of_schedule(project: "Project", name: str) -> "list[Finding]":
+    """Say what is wrong with a pipeline's schedule: whether it means something only the scheduler knows."""
+    from fpbus.pipelines.checking import Places
+    from fpbus.project import load_pipeline
+    from fpbus.scheduler.planning import ScheduleError, spec_of_file
+
+    schedule = load_pipeline(project.folder, name).schedule
+    if schedule is None:
+        return []
+    try:
+        spec_of_file(name, schedule, project.config)
+    except ScheduleError as error:
+        own = error.key if schedule.timezone or error.key != "timezone" else None
+        key = ("timezone",) if own is None else ("schedule",) if own == "schedule" else ("schedule", own)
+        message = str(error).partition(": ")[2] or str(error)
+        return [Places(project.folder, name).finding(key, message)]
+    return []

@@ -9,17 +9,19 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from fpbus.pipelines.scope import RunScope
 from fpbus.schemas.adapters import OpenTelemetryConfig
 
 from .outlet import Outlet
 
+_propagator: Final = TraceContextTextMapPropagator()
 _Node = tuple[str | None, str]
 
 
 class RunSpans(BasePreGraphExecute, BasePreNodeExecute, BasePostNodeExecute, BasePostGraphExecute):  # type: ignore[misc]  # Hamilton's classes are Any to us
-    """Continues the trace that is current when a run begins. Nodes may run in any thread."""
+    """Continues the trace of a run's message, or the one that is current. Nodes may run in any thread."""
 
     def __init__(self, config: OpenTelemetryConfig, scope: RunScope, project: str) -> None:
         self._scope = scope
@@ -35,7 +37,9 @@ class RunSpans(BasePreGraphExecute, BasePreNodeExecute, BasePostNodeExecute, Bas
 
     def pre_graph_execute(self, **_: Any) -> None:
         name = f"run {self._scope.facts.pipeline}"
-        self._run = self._tracer.start_span(name, kind=SpanKind.INTERNAL, attributes=self._attributes())
+        above = self._scope.facts.traceparent
+        context = _propagator.extract({"traceparent": above}) if above else None
+        self._run = self._tracer.start_span(name, context, kind=SpanKind.INTERNAL, attributes=self._attributes())
         self._below = trace.set_span_in_context(self._run)
         self._nodes = {}
 

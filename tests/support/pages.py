@@ -1,7 +1,9 @@
 """Pages of the documentation: their blocks of code, done in order in one folder, as a reader would."""
 
+import ast
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,6 +14,8 @@ from support.waiting import wait_for
 
 ROOT: Final = Path(__file__).parents[2]
 _BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_CODE: Final = re.compile(r"  # exit code (\d+)")
+_ENDLESS: Final = re.compile(r"fpbus up\b|fpbus watch$|mosquitto_sub ")
 _FILE: Final = re.compile(r"# ((?:conf|pipelines|hooks)/\S+\.(?:py|yml))\b")
 
 
@@ -37,7 +41,9 @@ def blocks_of(page: Path) -> list[Block]:
 class Reader:
     """Does what a page says: writes its files, runs its Python in one namespace, and types its commands.
 
-    What a command is said to print has to be what it prints; `...` stands for anything. `fpbus up` goes on running.
+    What a command is said to print has to be what it prints; `...` stands for anything. A command ends with 0, or with
+    the code that a comment behind it says: `# exit code 4`. One that ends by Ctrl-C only goes on running; `said` holds
+    where it prints.
     """
 
     def __init__(self, folder: Path, **names: Any) -> None:
@@ -45,7 +51,8 @@ class Reader:
         self.names = names
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("FPBUS_")}
         self.environment["PATH"] = f"{Path(sys.executable).parent}:{self.environment['PATH']}:/usr/sbin"
-        self.up: subprocess.Popen[bytes] | None = None
+        self.said: dict[str, Path] = {}
+        self._running: list[subprocess.Popen[bytes]] = []
 
     def do(self, block: Block) -> None:
         if block.file:
@@ -53,17 +60,17 @@ class Reader:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text)
         elif block.language == "python":
-            exec(compile("\n" * (block.line - 1) + block.text, "<page>", "exec"), self.names)  # noqa: S102 (our own)
+            self._run(block)
         elif block.language == "console":
-            for command, expected in _commands(block.text):
-                self.type(command, expected)
+            for each in commands_of(block.text):
+                self.type(*each)
 
-    def type(self, command: str, expected: str = "") -> None:
-        """Type one command, and compare what it prints, if the page says so."""
+    def type(self, command: str, expected: str = "", code: int = 0) -> str:
+        """Type one command, and compare what it prints, if the page says so; return that."""
         if command.startswith("cd "):
             self.folder /= command.removeprefix("cd ")
-        elif command == "fpbus up":
-            self._start()
+        elif _ENDLESS.match(command):
+            self._start(command)
         else:
             done = subprocess.run(  # noqa: S602 (a command as the page has it)
                 command,
@@ -76,31 +83,67 @@ class Reader:
                 timeout=120,
                 check=False,
             )
-            assert done.returncode == 0, f"$ {command}\n{done.stdout}"
+            assert done.returncode == code, f"$ {command}\nexit code {done.returncode}\n{done.stdout}"
             assert not expected or _pattern(expected).fullmatch(done.stdout), f"$ {command}\n{done.stdout}"
+            return done.stdout
+        return ""
 
-    def _start(self) -> None:
-        log = self.folder / "up.log"
+    def _run(self, block: Block) -> None:
+        """Run statements one by one; the value of one with a Python value as its comment has to be that value."""
+        for statement in ast.parse("\n" * (block.line - 1) + block.text).body:
+            expected = _comment(block, statement)
+            if isinstance(statement, ast.Expr) and expected is not None:
+                value = eval(compile(ast.Expression(statement.value), "<page>", "eval"), self.names)  # noqa: S307 (our own)
+                assert value == expected, f"line {statement.lineno}: {value!r}"
+            else:
+                exec(compile(ast.Module([statement], []), "<page>", "exec"), self.names)  # noqa: S102 (our own)
+
+    def _start(self, command: str) -> None:
+        log = self.folder.parent / f"said-{len(self.said)}"
+        self.said[command] = log
         with log.open("wb") as output:
-            self.up = subprocess.Popen(
-                ["fpbus", "up"],
-                cwd=self.folder,
-                env=self.environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
+            self._running.append(
+                subprocess.Popen(
+                    shlex.split(command),
+                    cwd=self.folder,
+                    env=self.environment,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                )
             )
-        wait_for(lambda: "\nready in" in log.read_text(), 60, "the system to come up")
+        if command == "fpbus up":
+            wait_for(lambda: "\nready in" in log.read_text(), 60, "the system to come up")
+            self._lead_to(log.read_text())
+
+    def _lead_to(self, screen: str) -> None:
+        """Have the tools of Mosquitto and RQ find what was started: a port that is taken is not the one."""
+        (port,) = re.findall(r"broker .*mqtt://127.0.0.1:(\d+)", screen)
+        (self.environment["FPBUS_REDIS_URL"],) = re.findall(r"redis .*(redis://\S+)", screen)
+        self.environment["XDG_CONFIG_HOME"] = str(self.folder.parent)
+        for tool in ("mosquitto_pub", "mosquitto_sub"):
+            (self.folder.parent / tool).write_text(f"-h 127.0.0.1\n-p {port}\n")
 
     def close(self) -> None:
-        if self.up is not None:
-            self.up.terminate()
-            self.up.wait(40)
+        for process in reversed(self._running):
+            process.terminate()
+            process.wait(40)
 
 
-def _commands(text: str) -> list[tuple[str, str]]:
-    """Return each command behind a `$`, with the lines below it."""
-    parts = re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]
-    return [(part.partition("\n")[0].partition("  #")[0].strip(), part.partition("\n")[2]) for part in parts]
+def commands_of(text: str) -> list[tuple[str, str, int]]:
+    """Return each command behind a `$`, what is said to come of it, and its exit code."""
+    parts = [part.partition("\n") for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]]
+    return [
+        (line.partition("  #")[0].strip(), expected, int(code[1]) if (code := _CODE.search(line)) else 0)
+        for line, _, expected in parts
+    ]
+
+
+def _comment(block: Block, statement: ast.stmt) -> Any:
+    line = block.text.splitlines()[(statement.end_lineno or 0) - block.line]
+    try:
+        return ast.literal_eval(line.partition("  # ")[2])
+    except (ValueError, SyntaxError):
+        return None
 
 
 def _pattern(expected: str) -> re.Pattern[str]:

@@ -1,4 +1,4 @@
-"""The README and the pages on hooks, adapters and filesystems: what they show is done, and does what they say."""
+"""The README, and the pages of examples, hooks, adapters and filesystems: what they show is done and compared."""
 
 import subprocess
 import sys
@@ -8,8 +8,10 @@ from typing import Any, Final
 
 import fsspec
 import pytest
+import typer
 import yaml
 
+from fpbus.cli.main import app
 from fpbus.pipelines import Project
 from fpbus.project import load_pipeline, load_project, make_project
 from fpbus.project.pipeline_template import make_pipeline
@@ -58,6 +60,40 @@ def test_the_readme_is_so(reader: Reader, tmp_path: Path, monkeypatch: pytest.Mo
     wait_for(is_watched, what="a run to be seen by `fpbus watch`")
     (listener,) = (log for command, log in reader.said.items() if command.startswith("mosquitto_sub"))
     wait_for(lambda: "pipelines/hello/latest" in listener.read_text(), what="the retained message")
+
+
+#: They have tests of their own: services on their own, Hamilton's UI, and the demo.
+NOT_ENDING: Final = ("fpbus serve", "fpbus ui", "fpbus demo")
+
+
+def test_the_page_of_examples_is_so(reader: Reader, tmp_path: Path) -> None:
+    for block in blocks_of(DOCS / "examples.md"):
+        for command, expected, code in commands_of(block.text):
+            if not command.startswith(NOT_ENDING):
+                reader.type(command, expected, code)
+
+    assert {path.name for path in (tmp_path / "shop/pipelines").iterdir()} == {"__init__.py", "orders.py"}
+    assert {path.name for path in (tmp_path / "weather/pipelines").glob("*.py")} == {"__init__.py", "hello.py"}
+    assert {"orders.html", "summary.html"} <= {path.name for path in (tmp_path / "weather").iterdir()}
+    runs = yaml.safe_load(reader.type("fpbus runs list --format json"))
+    assert [run["state"] for run in runs] == ["cancelled", "failed", "succeeded", "succeeded"]
+
+
+def test_every_command_has_an_example() -> None:
+    typed = [f"{line} " for block in blocks_of(DOCS / "examples.md") for line, _, _ in commands_of(block.text)]
+
+    missing = [name for name in commands_under(app, "fpbus") if not any(f"{name} " in line for line in typed)]
+
+    assert missing == [], "show them in docs/examples.md"
+
+
+def commands_under(group: typer.Typer, before: str) -> Iterator[str]:
+    for command in group.registered_commands:
+        assert command.callback is not None
+        yield f"{before} {command.name or command.callback.__name__.replace('_', '-')}"
+    for below in group.registered_groups:
+        assert below.typer_instance is not None
+        yield from commands_under(below.typer_instance, f"{before} {below.name}")
 
 
 @pytest.fixture

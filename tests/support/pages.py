@@ -111,7 +111,7 @@ class Reader:
                     stderr=subprocess.STDOUT,
                 )
             )
-        if command == "fpbus up":
+        if command.startswith("fpbus up"):
             wait_for(lambda: "\nready in" in log.read_text(), 60, "the system to come up")
             self._lead_to(log.read_text())
 

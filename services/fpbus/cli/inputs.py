@@ -8,18 +8,19 @@ import difflib
 import re
 import sys
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 import typer
 
 if TYPE_CHECKING:
-    from fpbus.schemas import RunRequest, RunSettings
+    from fpbus.schemas import PutSchedule, RunRequest, RunSettings
 
 T = TypeVar("T")
 
-_SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
+_PART: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")
+_SPAN: Final = re.compile(rf"(?:{_PART.pattern})+")
 _NEXT_PAIR: Final = re.compile(r",(?=\s*[A-Za-z_][\w.-]*\s*=)")
 _SWITCHES: Final = {"true": True, "false": False}
 _SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -82,17 +83,28 @@ def read_kind(text: str | None, option: str) -> dict[str, Any] | None:
 
 
 def read_moment(text: str | None, option: str, now: datetime, *, past: bool) -> datetime | None:
-    """Read a time as ISO 8601, or as a span like `2h` before `now` (`past`) or after it."""
+    """Read a time as ISO 8601, or as a span like `1h30m` before `now` (`past`) or after it."""
     if text is None:
         return None
     try:
-        if span := _SPAN.fullmatch(text.strip()):
-            distance = timedelta(seconds=float(span[1]) * _SECONDS[span[2]])
+        if _SPAN.fullmatch(text.strip()):
+            distance = timedelta(seconds=sum(float(size) * _SECONDS[unit] for size, unit in _PART.findall(text)))
             return now - distance if past else now + distance
         return datetime.fromisoformat(text)
     except (ValueError, OverflowError):
-        example = "2026-11-22T10:15:00Z, or a span like 30s, 15m, 2h, 1d"
+        example = "2026-11-22T10:15:00Z, or a span like 30s, 15m, 1h30m, 1d"
         raise _unusable(f"{text!r} is no time; write {example}.", option) from None
+
+
+def read_start(text: str | None, option: str, now: datetime, zone: tzinfo) -> datetime | None:
+    """Read when a run is to start, in `zone` where it has none of its own; that must lie ahead."""
+    at = read_moment(text, option, now, past=False)
+    if at is None:
+        return None
+    at = at if at.tzinfo else at.replace(tzinfo=zone)
+    if at < now:
+        raise _unusable(f"{at.isoformat(sep=' ', timespec='seconds')} is over.", option)
+    return at
 
 
 def make_request(**fields: Any) -> "RunRequest":
@@ -100,6 +112,13 @@ def make_request(**fields: Any) -> "RunRequest":
     from fpbus.schemas import RunRequest
 
     return _convert(fields, RunRequest)
+
+
+def make_schedule(**fields: Any) -> "PutSchedule":
+    """Make a schedule of what was typed; raise a usage error that names the option which does not fit."""
+    from fpbus.schemas import PutSchedule
+
+    return _convert(fields, PutSchedule)
 
 
 def make_settings(**fields: Any) -> "RunSettings":

@@ -9,6 +9,7 @@ import typer
 from .demo import demo
 from .group import Commands
 from .init import init
+from .job_queue import job_queue
 from .options import LogLevelOption
 from .output import finish, tell
 from .pipeline import pipeline
@@ -31,6 +32,7 @@ for command in (init, up, trigger, watch, ps, health, serve, ui, demo):
     app.command()(command)
 app.add_typer(pipeline, name="pipeline")
 app.add_typer(runs, name="runs")
+app.add_typer(job_queue, name="job-queue")
 
 
 def _show_version(wanted: bool) -> None:

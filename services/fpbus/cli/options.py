@@ -40,7 +40,9 @@ def _set_log_level(level: Level | None) -> Level | None:
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
 ProjectOption = Annotated[
     str | None,
-    typer.Option("--project", metavar="DIR", help="Where the project is.  [default: here, or FPBUS_PROJECT]"),
+    typer.Option(
+        "--project", "--base-dir", metavar="DIR", help="Where the project is.  [default: here, or FPBUS_PROJECT]"
+    ),
 ]
 PipelineOption = Annotated[
     str | None, typer.Option("--pipeline", metavar="NAME", callback=_check_pipeline, help="Only runs of this pipeline.")

@@ -1,21 +1,25 @@
 """`fpbus runs`: the history of runs."""
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from .connecting import connected
 from .group import Commands
 from .inputs import read_moment
-from .options import FormatOption, PipelineOption, ProjectOption, RunArgument, StateName
+from .options import Format, FormatOption, PipelineOption, ProjectOption, RunArgument, StateName
 from .output import Columns, show_data, show_list, tell, write
+from .steering import retry
 from .words import duration, moment, sentence_of, show_outputs
 
 if TYPE_CHECKING:
+    from fpbus.control import Control
     from fpbus.schemas import RunRecord
 
 runs = typer.Typer(cls=Commands, no_args_is_help=True, help="Look at past and present runs.")
+
+REFUSED: Final = 3
 
 _RUNS: Columns = {
     "RUN": lambda run: run.run_id,
@@ -80,15 +84,22 @@ def show(run: RunArgument, style: FormatOption = "table", project: ProjectOption
 
 @runs.command()
 def cancel(run: RunArgument, style: FormatOption = "table", project: ProjectOption = None) -> None:
-    """Cancel a run that waits, or stop one that is running."""
+    """Cancel a run that waits, or stop one that is running. Exit code 3 when it has ended in another way."""
     with connected(project) as control:
-        cancelled = control.cancel(run)
+        cancel_one(control, run, style)
+
+
+def cancel_one(control: "Control", run: str, style: Format) -> None:
+    """Cancel a run and say what became of it."""
+    cancelled = control.cancel(run)
     if style != "table":
         show_data(cancelled, style)
     elif cancelled.cancelling:
         tell(f"Run {run} was {cancelled.state} and is being cancelled.")
     else:
         tell(f"Run {run} is {cancelled.state} already; nothing was changed.")
+    if not cancelled.cancelling and cancelled.state != "cancelled":
+        raise typer.Exit(REFUSED)
 
 
 @runs.command()
@@ -96,6 +107,9 @@ def stats(pipeline: PipelineOption = None, style: FormatOption = "table", projec
     """Count runs by pipeline and state."""
     with connected(project) as control:
         show_list(control.stats(pipeline), _STATS, style, "No runs.")
+
+
+runs.command()(retry)
 
 
 def _show_record(record: "RunRecord") -> None:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from zoneinfo import ZoneInfo
 
     from fpbus.lifecycle import Settings
 
@@ -32,6 +33,19 @@ def settings_of(project: str | None, *, instance: str | None = None) -> "Setting
     except ProjectError:
         return settings
     return Settings.load({**below, **_below(folder)}, project=str(folder), instance=instance)
+
+
+def zone_of(project: str | None) -> "ZoneInfo":
+    """Return where times without a zone count: the project's zone, or UTC where there is no project."""
+    from zoneinfo import ZoneInfo
+
+    from fpbus.project import ProjectError, find_project, load_project
+
+    settings = settings_of(project)
+    try:
+        return ZoneInfo(load_project(find_project(settings.project_dir)).timezone)
+    except (ProjectError, ValueError, OSError, KeyError):  # the services say what is wrong with a project's file
+        return ZoneInfo("UTC")
 
 
 def _below(folder: "Path") -> dict[str, str]:

@@ -6,13 +6,31 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .connecting import connected
-from .inputs import make_request, read_inputs, read_moment, read_names
+from .inputs import make_request, read_start
 from .options import Format, FormatOption, PriorityName, ProjectOption, RunIdOption
 from .output import show_data, tell, write
+from .run_options import (
+    AdapterOption,
+    CacheOption,
+    ConfigOption,
+    DelayOption,
+    ExecutorOption,
+    FinalVarsOption,
+    InputOption,
+    InputsOption,
+    JitterOption,
+    RetriesOption,
+    RunLogLevelOption,
+    settings_given,
+    settings_of_run,
+)
+from .settings import zone_of
 from .words import exit_of, lines_of, say_end, show_outputs
 
 if TYPE_CHECKING:
-    from fpbus.control import Control
+    from collections.abc import Iterator
+
+    from fpbus.control import Control, RunEvent
     from fpbus.schemas import RunRequest, RunResult, RunStatus
 
 DUPLICATE = 7
@@ -20,21 +38,29 @@ DUPLICATE = 7
 
 def trigger(  # noqa: PLR0917 (Typer makes options of them)
     pipeline: Annotated[str, typer.Argument(metavar="NAME", help="The pipeline.")],
-    input_: Annotated[
-        list[str] | None,
-        typer.Option("--input", metavar="KEY=VALUE", help="One input; JSON, or else a string. May be repeated."),
-    ] = None,
-    inputs: Annotated[
-        str | None, typer.Option(metavar="JSON", help="Inputs as a JSON object, @file, or - for standard input.")
-    ] = None,
-    final_vars: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="The outputs wanted: a,b or a JSON list.")
-    ] = None,
+    input_: InputOption = None,
+    inputs: InputsOption = None,
+    final_vars: FinalVarsOption = None,
+    config: ConfigOption = None,
+    cache: CacheOption = None,
+    executor: ExecutorOption = None,
+    with_adapter: AdapterOption = None,
+    max_retries: RetriesOption = None,
+    retry_delay: DelayOption = None,
+    jitter_factor: JitterOption = None,
+    log_level: RunLogLevelOption = None,
     run_id: RunIdOption = None,
     key: Annotated[str | None, typer.Option(metavar="TEXT", help="What the run is about, say a device.")] = None,
     priority: Annotated[PriorityName | None, typer.Option(help="The queue to wait in.")] = None,
-    not_before: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Start then: ISO 8601, or 15m from now.")
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--not-before",
+            "--run-at",
+            "--run-in",
+            metavar="TIME",
+            help="Start then: ISO 8601, without a zone in the project's; or 1h30m from now.",
+        ),
     ] = None,
     expires_at: Annotated[str | None, typer.Option(metavar="TIME", help="Do not start after that.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Show what happens, and print the outputs.")] = False,
@@ -48,15 +74,27 @@ def trigger(  # noqa: PLR0917 (Typer makes options of them)
     Prints the id of the run, or with --wait its outputs. Exit codes: 0 succeeded or accepted, 1 failed or dead,
     3 rejected, 4 no such pipeline, 5 nobody there, 6 cancelled, 7 duplicate, 124 the wait timed out.
     """
-    now = datetime.now(UTC)
+    settings = settings_of_run(
+        input_,
+        inputs,
+        final_vars,
+        config,
+        cache,
+        executor,
+        with_adapter,
+        max_retries,
+        retry_delay,
+        jitter_factor,
+        log_level,
+    )
+    now, zone = datetime.now(UTC), zone_of(project)
     request = make_request(
+        **settings_given(settings),
         run_id=run_id,
-        inputs=read_inputs(input_ or [], inputs),
-        final_vars=read_names(final_vars, "--final-vars"),
         key=key,
         priority=priority,
-        not_before=read_moment(not_before, "--not-before", now, past=False),
-        expires_at=read_moment(expires_at, "--expires-at", now, past=False),
+        not_before=read_start(start, "--run-at", now, zone),
+        expires_at=read_start(expires_at, "--expires-at", now, zone),
     )
     with connected(project) as control:
         if wait:
@@ -67,22 +105,35 @@ def trigger(  # noqa: PLR0917 (Typer makes options of them)
 
 def _submit(control: "Control", pipeline: str, request: "RunRequest", *, strict: bool, style: Format) -> None:
     status = control.submit(pipeline, request)
-    if style == "table":
-        write(status.run_id)
-    else:
-        show_data(status, style)
+    show_accepted(status, style)
+    if request.not_before and status.not_before:
+        tell(f"It starts at {request.not_before.isoformat(sep=' ', timespec='seconds')}.")
     _refuse_duplicate(status, strict=strict)
 
 
 def _run(
     control: "Control", pipeline: str, request: "RunRequest", timeout_s: float, *, strict: bool, style: Format
 ) -> None:
-    """Tell what happens to a new run on standard error, and print its result."""
-    from fpbus.schemas import RunResult, RunStatus
+    from fpbus.schemas import RunStatus
 
     events = control.run(pipeline, request, timeout_s)
     accepted = next(events)
     assert isinstance(accepted, RunStatus)
+    follow_to_end(events, accepted, style, strict=strict)
+
+
+def show_accepted(status: "RunStatus", style: Format) -> None:
+    """Print the id of a run that was accepted, or all that is known of it."""
+    if style == "table":
+        write(status.run_id)
+    else:
+        show_data(status, style)
+
+
+def follow_to_end(events: "Iterator[RunEvent]", accepted: "RunStatus", style: Format, *, strict: bool = False) -> None:
+    """Tell what happens to a new run on standard error, print its result, and exit as it ended."""
+    from fpbus.schemas import RunResult
+
     try:
         tell(f"Run {accepted.run_id}")
         _refuse_duplicate(accepted, strict=strict)

@@ -37,6 +37,11 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min {rest} s"
 
 
+def counted(number: int, one: str, many: str) -> str:
+    """Write `1 job`, `2 jobs`."""
+    return f"{number} {one if number == 1 else many}"
+
+
 def moment(at: datetime | None) -> str:
     """Write a time in UTC, to the second; nothing for None."""
     return at.strftime("%Y-%m-%d %H:%M:%SZ") if at else ""

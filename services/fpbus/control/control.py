@@ -14,32 +14,41 @@ from fpbus.schemas import (
     Cancel,
     Cancelled,
     CancelledJobs,
+    ChangedSchedules,
     ChooseJobs,
     DeletedJobs,
+    Explain,
+    Explained,
     JobInfo,
     JobPage,
     JobState,
     ListJobs,
     ListRuns,
+    ListSchedules,
     PipelineStats,
     PipelineSwitched,
+    PutSchedule,
     Queues,
+    Reconciled,
     RetryJob,
     Role,
     RunRecord,
     RunRequest,
     RunResult,
     RunStatus,
+    ScheduleAll,
+    ScheduleInfo,
     ServiceStatus,
     ShowRun,
     Stats,
+    StoredSchedule,
     Submit,
     Submitted,
     WorkerInfo,
     is_pipeline_name,
 )
 
-from . import steering
+from . import scheduling, steering
 from .errors import NotConnectedError, NotFoundError, RejectedError, explain
 from .history import result_of
 from .roster import Roster, last_seen, utc_now
@@ -151,9 +160,13 @@ class Control:
 
     # What is queued.
 
-    def jobs(self, wanted: ListJobs | None = None) -> list[JobInfo]:
-        """Return runs that are in Redis, by default those that have not ended, oldest first; at most `limit`."""
-        return list(steering.jobs(self._call, wanted or ListJobs()))
+    def jobs(self, wanted: ListJobs | None = None, most: int | None = None) -> list[JobInfo]:
+        """Return runs that are in Redis, by default those that have not ended, oldest first.
+
+        At most `most`, over as many pages as that takes; without it at most the `limit` of what is wanted.
+        """
+        wanted = wanted or ListJobs()
+        return list(steering.jobs(self._call, wanted, most or wanted.limit))
 
     def job_page(self, wanted: ListJobs | None = None) -> JobPage:
         """Return one page of them, with the offset of the next and how many there are in all."""
@@ -192,6 +205,39 @@ class Control:
     def resume_pipeline(self, pipeline: str) -> PipelineSwitched:
         """Go on with the runs of a pipeline, in the order in which they were accepted."""
         return steering.resume(self._call, pipeline)
+
+    # Schedules.
+
+    def schedule(self, wanted: PutSchedule) -> StoredSchedule:
+        """Store a schedule, which is active from then on.
+
+        Raises `RejectedError` for an id that is taken, unless it may be overwritten, and for what is no schedule.
+        """
+        return scheduling.put(self._call, wanted)
+
+    def schedule_all(self, executor: str | dict[str, Any] | None = None, *, overwrite: bool = False) -> Reconciled:
+        """Make the store agree with the schedules in the pipelines' files, and return what differed."""
+        return scheduling.activate_all(self._call, ScheduleAll(executor=executor, overwrite=overwrite))
+
+    def schedules(self, wanted: ListSchedules | None = None) -> list[ScheduleInfo]:
+        """Return the stored schedules, by id."""
+        return list(scheduling.listed(self._call, wanted or ListSchedules()))
+
+    def pause_schedule(self, schedule_id: str | None = None) -> ChangedSchedules:
+        """Let a schedule start nothing until it is resumed; without an id all of them."""
+        return scheduling.change(self._call, "pause", schedule_id)
+
+    def resume_schedule(self, schedule_id: str | None = None) -> ChangedSchedules:
+        """Go on with a schedule, from now on; without an id with all of them."""
+        return scheduling.change(self._call, "resume", schedule_id)
+
+    def remove_schedule(self, schedule_id: str | None = None) -> ChangedSchedules:
+        """Forget a schedule, or all of them. Those of files come back with `schedule_all`."""
+        return scheduling.change(self._call, "remove", schedule_id)
+
+    def explain_schedule(self, wanted: Explain) -> Explained:
+        """Return when a schedule, a pipeline's file or an expression is due next, and what is odd about it."""
+        return scheduling.explain(self._call, wanted)
 
     # History.
 

@@ -1,7 +1,7 @@
 """Steering what is queued and what runs: look, cancel, delete, retry, pause. The typed calls behind `Control`."""
 
 from collections.abc import Iterator
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -21,6 +21,8 @@ from fpbus.schemas import (
 
 T = TypeVar("T")
 
+PAGE: Final = 1000
+
 
 class Ask(Protocol):
     """Asks one question of one service, and returns the typed answer."""
@@ -32,11 +34,11 @@ def job_page(ask: Ask, wanted: ListJobs) -> JobPage:
     return ask(Role.DISPATCHER, "list_jobs", wanted, JobPage)
 
 
-def jobs(ask: Ask, wanted: ListJobs) -> Iterator[JobInfo]:
-    """Yield up to `wanted.limit` runs, however many pages that takes."""
-    left, offset = wanted.limit, wanted.offset
+def jobs(ask: Ask, wanted: ListJobs, most: int) -> Iterator[JobInfo]:
+    """Yield up to `most` runs, however many pages that takes."""
+    left, offset = most, wanted.offset
     while left > 0:
-        page = job_page(ask, msgspec.structs.replace(wanted, limit=left, offset=offset))
+        page = job_page(ask, msgspec.structs.replace(wanted, limit=min(left, PAGE), offset=offset))
         yield from page.jobs
         left -= len(page.jobs)
         if page.next_offset is None:

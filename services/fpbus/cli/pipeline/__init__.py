@@ -1,8 +1,9 @@
-"""`fpbus pipeline`: everything around a pipeline that needs no bus."""
+"""`fpbus pipeline`: everything around a pipeline, on this machine and on the bus."""
 
 import typer
 
 from fpbus.cli.group import Commands
+from fpbus.cli.trigger import trigger
 
 from .check import check
 from .drawing import save_dag, show_dag
@@ -10,11 +11,17 @@ from .hook import add_hook
 from .listing import show_pipelines
 from .new import delete, new
 from .run import run
+from .scheduling import explain_schedule, schedule, schedule_all
 from .summary import show_summary
+from .switching import pause, resume
 from .transfer import export, import_
 
-pipeline = typer.Typer(cls=Commands, no_args_is_help=True, help="Make, run, look at and check pipelines.")
-for _command in (run, new, delete, show_pipelines, show_summary, show_dag, save_dag, add_hook, check):
+pipeline = typer.Typer(cls=Commands, no_args_is_help=True, help="Make, run, look at, check and schedule pipelines.")
+for _command in (
+    *(run, new, delete, show_pipelines, show_summary, show_dag, save_dag, add_hook, check, export),
+    *(schedule, schedule_all, explain_schedule, pause, resume),
+):
     pipeline.command()(_command)
 pipeline.command("import")(import_)
-pipeline.command()(export)
+for _name in ("add-job", "run-job"):  # as FlowerPower calls it
+    pipeline.command(_name)(trigger)

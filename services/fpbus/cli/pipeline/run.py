@@ -6,9 +6,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fpbus.cli.inputs import make_settings, read_adapters, read_inputs, read_kind, read_names, read_object, read_switch
 from fpbus.cli.options import FormatOption, LogLevelOption
 from fpbus.cli.output import tell
+from fpbus.cli.run_options import (
+    AdapterOption,
+    CacheOption,
+    ConfigOption,
+    DelayOption,
+    ExecutorOption,
+    FinalVarsOption,
+    InputOption,
+    InputsOption,
+    JitterOption,
+    RetriesOption,
+    settings_of_run,
+)
 
 from .logs import log_to_stderr
 from .options import BaseDirOption, NameArgument, StorageOptionsOption, load_at
@@ -25,33 +37,16 @@ FAILED = 1
 
 def run(  # noqa: PLR0917 (Typer makes options of them)
     name: NameArgument,
-    input_: Annotated[
-        list[str] | None,
-        typer.Option("--input", metavar="KEY=VALUE", help="One input; JSON, or else a string. May be repeated."),
-    ] = None,
-    inputs: Annotated[
-        str | None, typer.Option(metavar="JSON", help="Inputs as a JSON object, @file, or - for standard input.")
-    ] = None,
-    final_vars: Annotated[
-        str | None,
-        typer.Option(
-            "--final-vars", "--outputs", "-o", metavar="NAMES", help="The outputs wanted: a,b or a JSON list."
-        ),
-    ] = None,
-    config: Annotated[
-        str | None, typer.Option(metavar="JSON", help="For Hamilton's configuration, as @config.when asks for it.")
-    ] = None,
-    cache: Annotated[str | None, typer.Option(metavar="true|false|JSON", help="Keep and use results of nodes.")] = None,
-    executor: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|JSON", help="local, threadpool, processpool, ray, dask; or with its settings."),
-    ] = None,
-    with_adapter: Annotated[
-        str | None, typer.Option(metavar="JSON", help='Switch adapters on and off: {"mlflow": true}.')
-    ] = None,
-    max_retries: Annotated[int | None, typer.Option(min=0, help="Tries after the first.")] = None,
-    retry_delay: Annotated[float | None, typer.Option(metavar="SECONDS", min=0, help="Between two tries.")] = None,
-    jitter_factor: Annotated[float | None, typer.Option(min=0, max=1, help="By which the delay varies.")] = None,
+    input_: InputOption = None,
+    inputs: InputsOption = None,
+    final_vars: FinalVarsOption = None,
+    config: ConfigOption = None,
+    cache: CacheOption = None,
+    executor: ExecutorOption = None,
+    with_adapter: AdapterOption = None,
+    max_retries: RetriesOption = None,
+    retry_delay: DelayOption = None,
+    jitter_factor: JitterOption = None,
     log_level: LogLevelOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar, and no line at the end.")] = False,
     style: FormatOption = "table",
@@ -64,17 +59,18 @@ def run(  # noqa: PLR0917 (Typer makes options of them)
     or with --format json on standard error. Exit codes: 0 succeeded, 1 failed, 4 no such pipeline, 8 the project is
     not right.
     """
-    settings = make_settings(
-        inputs=read_inputs(input_ or [], inputs),
-        final_vars=read_names(final_vars, "--final-vars"),
-        config=read_object(config, "--config") if config is not None else None,
-        cache=read_switch(cache, "--cache"),
-        executor=read_kind(executor, "--executor"),
-        with_adapter=read_adapters(with_adapter, "--with-adapter"),
-        max_retries=max_retries,
-        retry_delay=retry_delay,
-        jitter_factor=jitter_factor,
-        log_level=log_level,
+    settings = settings_of_run(
+        input_,
+        inputs,
+        final_vars,
+        config,
+        cache,
+        executor,
+        with_adapter,
+        max_retries,
+        retry_delay,
+        jitter_factor,
+        log_level,
     )
     from .outcome import show_outcome
 

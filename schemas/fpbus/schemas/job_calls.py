@@ -33,7 +33,10 @@ class ListJobs(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unk
 
 
 class JobInfo(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A run as it lies in Redis. `due_at` is when a delayed one is queued; `request` is shown by `show_job` only."""
+    """A run as it lies in Redis. `due_at` is when one that is delayed or tried again is queued.
+
+    `request` is shown by `show_job` only.
+    """
 
     run_id: str
     pipeline: str

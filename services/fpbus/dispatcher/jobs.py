@@ -72,6 +72,9 @@ def places_of(wanted: Wanted) -> list[Place]:
     return [Place(f"rq:{registry[str(wanted.state)]}:{queue}") for queue in queues]
 
 
+_WAIT_FOR_A_TIME: Final = frozenset({RunState.DELAYED, RunState.RETRYING})
+
+
 class Jobs:
     """Reads only, and so needs no lease. Methods raise `redis.RedisError` when Redis does not do its part."""
 
@@ -106,7 +109,20 @@ class Jobs:
                 pipeline.hmget(JOB + run_id, *_FIELDS)
             paused, *rows = pipeline.execute()
         found = zip(run_ids, rows[::2], rows[1::2], strict=True)
-        return {run_id: _info(run_id, ledger, fields, paused) for run_id, ledger, fields in found if ledger[0]}
+        known = {run_id: _info(run_id, ledger, fields, paused) for run_id, ledger, fields in found if ledger[0]}
+        return known | self._with_times([info for info in known.values() if info.state in _WAIT_FOR_A_TIME])
+
+    def _with_times(self, delayed: Sequence[JobInfo]) -> dict[str, JobInfo]:
+        """Add when runs that wait for their time, or for another try, are queued."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for info in delayed:
+                pipeline.zscore(SCHEDULED + (info.queue or ""), info.run_id)
+            scores = pipeline.execute()
+        return {
+            info.run_id: msgspec.structs.replace(info, due_at=datetime.fromtimestamp(score, UTC))
+            for info, score in zip(delayed, scores, strict=True)
+            if score
+        }
 
     def read(self, run_ids: Sequence[str]) -> dict[str, tuple[RunJob, int]]:
         """Return the jobs of those runs that still have one, and how often they were started."""
@@ -150,11 +166,9 @@ class Jobs:
         info, job = self.look([run_id]).get(run_id), self.read([run_id]).get(run_id)
         if info is None or job is None:
             return info
-        due = self._redis.zscore(SCHEDULED + job[0].queue, run_id)
         return msgspec.structs.replace(
             info,
             accepted_at=job[0].accepted_at,
-            due_at=datetime.fromtimestamp(due, UTC) if due else None,
             timeout_s=job[0].timeout_s,
             retry_of=job[0].retry_of,
             request=job[0].request,

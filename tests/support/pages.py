@@ -84,7 +84,7 @@ class Reader:
                 check=False,
             )
             assert done.returncode == code, f"$ {command}\nexit code {done.returncode}\n{done.stdout}"
-            assert not expected or _pattern(expected).fullmatch(done.stdout), f"$ {command}\n{done.stdout}"
+            assert not expected or _pattern(expected).fullmatch(f"{done.stdout}\n"), f"$ {command}\n{done.stdout}"
             return done.stdout
         return ""
 
@@ -147,8 +147,10 @@ def _comment(block: Block, statement: ast.stmt) -> Any:
 
 
 def _pattern(expected: str) -> re.Pattern[str]:
-    lines = [re.escape(line.rstrip()).replace(re.escape("..."), ".*") for line in expected.rstrip().split("\n")]
-    return re.compile(r"\s*\n".join("(?s:.*)" if line == ".*" else line for line in lines) + r"\s*")
+    """Match what is said to come line by line; a line `...` stands for any lines, also for none."""
+    lines = [line.rstrip() for line in expected.rstrip().split("\n")]
+    parts = (r"(?:.*\n)*" if line == "..." else rf"{re.escape(line)}\s*?\n" for line in lines)
+    return re.compile("".join(parts).replace(re.escape("..."), ".*") + r"\s*")
 
 
 def cells(page: Path, title: str) -> Mapping[str, str]:

@@ -4,7 +4,7 @@ Unlike in a cron line, all parts must fit: a day of the month AND a weekday.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 
@@ -32,6 +32,7 @@ class CronFieldsTrigger(Trigger):
     years: frozenset[int]
     weeks: frozenset[int]
     weekdays: frozenset[int]
+    text: str = field(compare=False)
 
     @classmethod
     def of(cls, fields: CronFields, zone: tzinfo) -> "CronFieldsTrigger":
@@ -42,10 +43,11 @@ class CronFieldsTrigger(Trigger):
         except TriggerError as error:
             raise TriggerError(f"its parts name no time that ever comes ({str(error).rpartition('(')[2]}") from None
         years, weeks = _numbers(part["year"], "year", _YEARS), _numbers(part["week"], "week", _WEEKS)
-        return cls(line, years, weeks, _weekdays(part["day_of_week"]))
+        given = ", ".join(f"{name}: {value}" for name in _ORDER if (value := getattr(fields, name)) is not None)
+        return cls(line, years, weeks, _weekdays(part["day_of_week"]), f"cron {{{given}}}")
 
     def __str__(self) -> str:
-        return f"cron {self.line.cron} in parts"
+        return self.text
 
     def next_after(self, after: datetime) -> datetime | None:
         cursor = after

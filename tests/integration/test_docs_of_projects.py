@@ -1,5 +1,7 @@
 """The README, and the pages of examples, hooks, adapters and filesystems: what they show is done and compared."""
 
+import dataclasses
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,6 +14,7 @@ import typer
 import yaml
 
 from fpbus.cli.main import app
+from fpbus.lifecycle import Settings
 from fpbus.pipelines import Project
 from fpbus.project import load_pipeline, load_project, make_project
 from fpbus.project.pipeline_template import make_pipeline
@@ -102,6 +105,34 @@ def commands_under(group: typer.Typer, before: str) -> Iterator[str]:
     for below in group.registered_groups:
         assert below.typer_instance is not None
         yield from commands_under(below.typer_instance, f"{before} {below.name}")
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name)
+def test_every_command_that_a_sentence_names_is_there_with_its_options(page: Path) -> None:
+    sentences = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    named = re.findall(r"`(?:[A-Z_]+=\S+ )*fpbus ([^`]+)`", sentences)
+
+    assert [fault for words in named if (fault := fault_in(words.split()))] == []
+
+
+def fault_in(words: list[str]) -> str | None:
+    command: Any = typer.main.get_command(app)
+    options = {"--help"}
+    for word in words:
+        options |= {option for one in command.params for option in (*one.opts, *one.secondary_opts)}
+        if word.startswith("-") and word.partition("=")[0] not in options:
+            return f"fpbus {' '.join(words)}: {word}"
+        if word[0].islower() and hasattr(command, "commands"):
+            command = command.commands.get(word.replace("_", "-"))
+            if command is None:
+                return f"fpbus {' '.join(words)}: {word}"
+    return None
+
+
+def test_the_readme_names_every_variable_of_the_settings() -> None:
+    variables = Settings(**{field.name: "x" for field in dataclasses.fields(Settings)}).environment()
+
+    assert [name for name in variables if f"`{name}`" not in (ROOT / "README.md").read_text()] == []
 
 
 @pytest.fixture

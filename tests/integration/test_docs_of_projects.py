@@ -82,15 +82,18 @@ def test_the_page_of_examples_is_so(reader: Reader, tmp_path: Path) -> None:
     assert [run["state"] for run in runs] == ["cancelled", "failed", "succeeded", "succeeded"]
 
 
-@pytest.mark.parametrize("page", ["jobs.md", "schedules.md"])
-def test_the_pages_on_jobs_and_schedules_are_so(reader: Reader, page: str) -> None:
+ON_THE_BUS: Final = ("jobs.md", "schedules.md", "workers.md")
+
+
+@pytest.mark.parametrize("page", ON_THE_BUS)
+def test_the_pages_on_jobs_schedules_and_workers_are_so(reader: Reader, page: str) -> None:
     make_project(reader.folder, "weather")
     for block in blocks_of(DOCS / page):
         reader.do(block)
 
 
 def test_every_command_has_an_example() -> None:
-    pages = [DOCS / name for name in ("examples.md", "jobs.md", "schedules.md")]
+    pages = [DOCS / name for name in ("examples.md", *ON_THE_BUS)]
     typed = [f"{line} " for page in pages for block in blocks_of(page) for line, _, _ in commands_of(block.text)]
 
     missing = [name for name in commands_under(app, "fpbus") if not any(f"{name} " in line for line in typed)]

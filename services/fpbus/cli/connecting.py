@@ -26,20 +26,16 @@ def connected(project: str | None = None) -> "Generator[Control]":
 
 
 def client_settings(project: str | None) -> "Settings":
-    """Return the settings, with the broker of a running `fpbus up` where none is set."""
-    settings = settings_of(project)
-    return settings if settings.mqtt_url else replace(settings, mqtt_url=_url_of_up(settings))
-
-
-def _url_of_up(settings: "Settings") -> str | None:
+    """Return the settings, with broker and Redis of a running `fpbus up` where none are set."""
     from fpbus.project import ProjectError, find_project
     from fpbus.supervisor import running
 
+    settings = settings_of(project)
     try:
-        up = running(find_project(settings.project_dir))
+        up = None if settings.mqtt_url else running(find_project(settings.project_dir))
     except ProjectError:  # a command may be typed anywhere
-        return None
-    return up.mqtt_url if up else None
+        up = None
+    return replace(settings, mqtt_url=up.mqtt_url, redis_url=settings.redis_url or up.redis_url) if up else settings
 
 
 def _quieten(settings: "Settings") -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .inputs import read_names
 from .options import ProjectOption, RoleName
 from .settings import settings_of
 
@@ -21,6 +22,12 @@ def serve(  # noqa: PLR0917 (Typer makes options of them)
         str | None, typer.Option(metavar="NAME", help="Name among its like.  [default: this host]")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Runner: how many runs at a time.")] = None,
+    queue_names: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Runner: only from these queues: high, default, low.")
+    ] = None,
+    interval: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=0.1, help="Scheduler: how often it reads its store again.")
+    ] = None,
     schedule: Annotated[
         bool, typer.Option("--schedule", help="Scheduler: activate the schedules of the project.")
     ] = False,
@@ -29,16 +36,28 @@ def serve(  # noqa: PLR0917 (Typer makes options of them)
     """Run one service until SIGTERM or Ctrl-C. Prints a line `ready` when it works."""
     from fpbus.lifecycle import configure_logs
 
-    if workers is not None and role != "runner":
-        raise typer.BadParameter("only the runner has workers.", param_hint="--workers")
-    if schedule and role != "scheduler":
-        raise typer.BadParameter("only the scheduler has schedules.", param_hint="--schedule")
+    for option, given, owner in (
+        ("--workers", workers, "runner"),
+        ("--queue-names", queue_names, "runner"),
+        ("--interval", interval, "scheduler"),
+        ("--schedule", schedule or None, "scheduler"),
+    ):
+        if given is not None and role != owner:
+            raise typer.BadParameter(f"it is for the {owner}.", param_hint=option)
     settings = settings_of(_folder_of(config) if config else project, instance=instance)
     configure_logs(settings.log_level, settings.log_format)
-    _serve(role, settings, workers, schedule=schedule)
+    serve_here(role, settings, workers=workers, queue_names=queue_names, interval=interval, schedule=schedule)
 
 
-def _serve(role: RoleName, settings: "Settings", workers: int | None, *, schedule: bool) -> None:
+def serve_here(
+    role: RoleName,
+    settings: "Settings",
+    *,
+    workers: int | None = None,
+    queue_names: str | None = None,
+    interval: float | None = None,
+    schedule: bool = False,
+) -> None:
     """Import one service only: each has an engine of its own that takes time and memory."""
     if role == "dispatcher":
         from fpbus.dispatcher import serve as serve_dispatcher
@@ -47,15 +66,16 @@ def _serve(role: RoleName, settings: "Settings", workers: int | None, *, schedul
     elif role == "runner":
         from fpbus.runner import serve as serve_runner
 
-        serve_runner(settings, workers)
+        serve_runner(settings, workers, read_names(queue_names, "--queue-names"))
     elif role == "recorder":
         from fpbus.recorder import serve as serve_recorder
 
         serve_recorder(settings)
     else:
+        from fpbus.scheduler import LOOK_S
         from fpbus.scheduler import serve as serve_scheduler
 
-        serve_scheduler(settings, activate=schedule)
+        serve_scheduler(settings, activate=schedule, interval_s=interval or LOOK_S)
 
 
 def _folder_of(config: Path) -> str:

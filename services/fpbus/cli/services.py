@@ -24,7 +24,7 @@ _SERVICES: Columns = {
     "REASON": lambda status: status.reason or "",
 }
 
-_WORKERS: Columns = {
+WORKERS: Columns = {
     "WORKER": lambda worker: worker.name,
     "STATE": lambda worker: worker.state,
     "QUEUES": lambda worker: ",".join(worker.queues),
@@ -50,7 +50,7 @@ def ps(style: FormatOption = "table", project: ProjectOption = None) -> None:
     show_list(services, _SERVICES, style, "No service was ever seen on this bus.")
     if workers:
         typer.echo()
-        show_list(workers, _WORKERS, style, "")
+        show_list(workers, WORKERS, style, "")
 
 
 def health(

@@ -9,8 +9,11 @@ if TYPE_CHECKING:
     from fpbus.lifecycle import Settings
 
 
-def serve(settings: "Settings", workers: int | None = None) -> None:
-    """Run a runner until it is told to stop. Raises `FpbusError` when it cannot start, or was taken over."""
+def serve(settings: "Settings", workers: int | None = None, queues: list[str] | None = None) -> None:
+    """Run a runner until it is told to stop; with `queues` it takes runs from these only, the first first.
+
+    Raises `FpbusError` when it cannot start, or was taken over.
+    """
     from fpbus.project import load_project
 
     from .stable import Stable
@@ -23,13 +26,15 @@ def serve(settings: "Settings", workers: int | None = None) -> None:
     import msgspec
 
     from fpbus.bus import open_bus
-    from fpbus.lifecycle import ServicePresence, Stop, run_service
+    from fpbus.lifecycle import ServicePresence, SettingsError, Stop, run_service
     from fpbus.schemas import Role
     from fpbus.schemas.queue import QUEUES
 
     from .queue import WorkQueue
     from .service import RunnerService
 
+    if strangers := [name for name in queues or () if name not in QUEUES]:
+        raise SettingsError(f"There is no queue {strangers[0]!r}.", f"There are {', '.join(QUEUES)}.")
     workers = workers or project.job_queue.num_workers or project.runner.workers
     config = msgspec.structs.replace(project.runner, workers=workers)
     stop = Stop()
@@ -39,7 +44,7 @@ def serve(settings: "Settings", workers: int | None = None) -> None:
     )
     presence.attach(bus)
     bus.on_taken_over(stop.request)
-    queue = WorkQueue(settings.need("redis_url"), QUEUES, config.lease_s)
+    queue = WorkQueue(settings.need("redis_url"), queues or QUEUES, config.lease_s)
     service = RunnerService(bus, queue, stable, config, folder, settings.instance, stop)
     run_service(service, presence, stop, Role.RUNNER, settings.instance)
 

@@ -5,7 +5,8 @@ from fpbus.lifecycle import ServicePresence, Settings, Stop, run_service
 from fpbus.schemas import Role
 
 from .database import Database, schedules_url
-from .service import LOOK_S, SchedulerService
+from .service import LOOK_S as LOOK_S
+from .service import SchedulerService
 from .store import Store
 
 

@@ -1,0 +1,132 @@
+"""`fpbus job-queue start-worker`, `start-scheduler` and their ends: services of this machine, in front or behind."""
+
+import sys
+from dataclasses import replace
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from fpbus.cli.connecting import client_settings, connected
+from fpbus.cli.options import FormatOption, LogLevelOption, ProjectOption, RoleName
+from fpbus.cli.output import show_list, tell
+from fpbus.cli.serve import serve_here
+from fpbus.cli.services import WORKERS
+
+from .choosing import QueueTypeOption
+
+if TYPE_CHECKING:
+    from fpbus.lifecycle import Settings
+
+NOTHING_DONE: Final = 4
+
+BackgroundOption = Annotated[bool, typer.Option("--background", "-b", help="Leave it running behind.")]
+WorkerName = Annotated[
+    str, typer.Option("--name", metavar="NAME", help="Its name; one of job_queue.profiles has a Redis of its own.")
+]
+SchedulerName = Annotated[str, typer.Option("--name", metavar="NAME", help="Its name.")]
+
+
+def start_worker(
+    workers: Annotated[int | None, typer.Option("--num-workers", "-n", min=1, help="How many runs at a time.")] = None,
+    queues: Annotated[
+        str | None, typer.Option("--queue-names", metavar="NAMES", help="Only from these: high, default, low.")
+    ] = None,
+    background: BackgroundOption = False,
+    name: WorkerName = "worker",
+    _type: QueueTypeOption = "rq",
+    _level: LogLevelOption = None,
+    project: ProjectOption = None,
+) -> None:
+    """Start a runner, beside any that there are.
+
+    With --background it goes on behind, and this command ends when it is ready; `stop-worker` ends it.
+    """
+    settings, more = _profile(client_settings(project), name)
+    _start("runner", name, settings, background=background, workers=workers or more, queue_names=queues)
+
+
+def stop_worker(
+    name: WorkerName = "worker",
+    every: Annotated[bool, typer.Option("--all", "-a", help="All that were started in the background.")] = False,
+    project: ProjectOption = None,
+) -> None:
+    """End what `start-worker --background` has started. It finishes the runs in hand, or hands them back.
+
+    Exit code 4 when there is none.
+    """
+    _stop("runner", None if every else name, project)
+
+
+def start_scheduler(
+    interval: Annotated[
+        float | None,
+        typer.Option("--interval", "-i", metavar="SECONDS", min=0.1, help="How often the store is read again."),
+    ] = None,
+    background: BackgroundOption = False,
+    name: SchedulerName = "scheduler",
+    _type: QueueTypeOption = "rq",
+    _level: LogLevelOption = None,
+    project: ProjectOption = None,
+) -> None:
+    """Start a scheduler, beside any that there are: each due time is one run all the same.
+
+    No run waits for the interval: it is how late a change that another scheduler stored may be seen.
+    """
+    _start("scheduler", name, client_settings(project), background=background, interval=interval)
+
+
+def stop_scheduler(
+    name: SchedulerName = "scheduler",
+    every: Annotated[bool, typer.Option("--all", "-a", help="All that were started in the background.")] = False,
+    project: ProjectOption = None,
+) -> None:
+    """End what `start-scheduler --background` has started. Exit code 4 when there is none."""
+    _stop("scheduler", None if every else name, project)
+
+
+def show_workers(style: FormatOption = "table", project: ProjectOption = None) -> None:
+    """List the workers of all runners, and what each does now."""
+    with connected(project) as control:
+        show_list(control.workers(), WORKERS, style, "No workers.")
+
+
+def _start(role: RoleName, name: str, settings: "Settings", *, background: bool, **options: Any) -> None:
+    """Run a service here, or have a process of its own run it."""
+    settings = replace(settings, instance=f"{settings.instance}-{name}")
+    if not background:
+        from fpbus.lifecycle import configure_logs
+
+        configure_logs(settings.log_level, settings.log_format)
+        serve_here(role, settings, **options)
+        return
+    from fpbus.supervisor.daemons import start_daemon
+
+    given = [(f"--{option.replace('_', '-')}", str(value)) for option, value in options.items() if value is not None]
+    command = [sys.executable, "-m", "fpbus", "serve", role, *chain.from_iterable(given)]
+    daemon = start_daemon(settings.project_dir, f"{role}-{name}", command, settings.environment())
+    tell(f"{daemon.name} is ready: process {daemon.process.pid}, log {daemon.log}.")
+
+
+def _stop(role: str, name: str | None, project: str | None) -> None:
+    from fpbus.supervisor.daemons import daemons, stop_daemon
+
+    folder = client_settings(project).project_dir
+    of_role = [one.name for one in daemons(folder) if one.name.startswith(f"{role}-")]
+    wanted = of_role if name is None else [f"{role}-{name}"]
+    stopped = [daemon for each in wanted if (daemon := stop_daemon(folder, each)) is not None]
+    for daemon in stopped:
+        tell(f"{daemon.name} has ended (process {daemon.process.pid}).")
+    if not stopped:
+        tell(f"No {role} {'of that name ' if name else ''}runs in the background.")
+        raise typer.Exit(NOTHING_DONE)
+
+
+def _profile(settings: "Settings", name: str) -> "tuple[Settings, int | None]":
+    """Return the settings with the Redis of a profile of that name, and how many workers it has."""
+    from fpbus.project import load_project
+
+    profile = load_project(settings.project_dir).job_queue.profiles.get(name)
+    if profile is None:
+        return settings, None
+    return replace(settings, redis_url=profile.redis_url or settings.redis_url), profile.num_workers

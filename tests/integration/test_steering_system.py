@@ -132,6 +132,21 @@ def test_a_deleted_run_is_cancelled_in_the_history_and_gone_from_redis(system: S
         system.control.delete("nobody")
 
 
+def test_a_run_that_redis_has_forgotten_is_run_again_from_the_history(system: System) -> None:
+    run_id = system.submit("fussy", inputs={"x": -1})
+    assert system.result(run_id)["state"] == "failed"
+    wait_for(lambda: (run_id, "failed", 1) in system.stack.records(), 10, "its record")
+    system.control.delete(run_id)
+    assert not system.raw.exists(f"rq:job:{run_id}")
+
+    again = system.control.retry(run_id, {"x": 5})
+
+    assert system.result(again.run_id)["outputs"] == {"answer": {"json": 5}}
+    wait_for(lambda: (again.run_id, "succeeded", 1) in system.stack.records(), 10, "its record")
+    record = system.control.show_run(again.run_id)
+    assert (record.retry_of, record.request and record.request.inputs) == (run_id, {"x": 5})
+
+
 def test_whoever_chooses_nothing_is_asked_to(system: System) -> None:
     for chosen in (ChooseJobs(), ChooseJobs(run_id="r", every=True)):
         with pytest.raises(CallError) as refused:

@@ -265,14 +265,14 @@ def test_order_repetition_and_batches_leave_no_trace_in_the_history(
 
 def store(connection: sql.Connection, batch: Sequence[Event]) -> None:
     known = history.find(connection, ["r1"])
-    history.put(connection, fold(known, batch).rows)
+    history.put(connection, fold(known, batch).rows, known)
 
 
 def test_what_was_folded_with_an_older_row_does_not_undo_an_end(connection: sql.Connection) -> None:
     connection.execute(sql.delete(history.runs))
     store(connection, [ended(2)])
 
-    history.put(connection, [row_of(started(3)), row_of(started(1))])
+    history.put(connection, [row_of(started(3)), row_of(started(1))], {})
 
     assert history.find(connection, ["r1"]) == {"r1": row_of(ended(2))}
 

@@ -92,6 +92,7 @@ from .schedules import ScheduleConfig as ScheduleConfig
 from .schedules import ScheduleId as ScheduleId
 from .schedules import ScheduleSpec as ScheduleSpec
 from .schedules import Timing as Timing
+from .schedules import run_id_prefix as run_id_prefix
 from .settings import RunSettings as RunSettings
 from .states import TERMINAL as TERMINAL
 from .states import TRANSITIONS as TRANSITIONS

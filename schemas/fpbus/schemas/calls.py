@@ -13,6 +13,7 @@ from .codes import CallCode
 from .events import RunStatus
 from .names import PipelineName, RunId
 from .requests import RunRequest
+from .schedules import ScheduleId
 from .states import RunState
 
 
@@ -108,11 +109,16 @@ class WorkerInfo(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ListRuns(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """`recorder/list_runs`: newest first."""
+    """`recorder/list_runs`: newest first. The next page is what is `older_than` the last run of this one.
+
+    `schedule` is the id of a schedule: runs that it asked for are known by their ids.
+    """
 
     pipeline: PipelineName | None = None
     state: RunState | None = None
     key: str | None = None
+    schedule: ScheduleId | None = None
+    older_than: RunId | None = None
     since: datetime | None = None
     until: datetime | None = None
     limit: Annotated[int, Meta(ge=1, le=10_000)] = 50
@@ -126,13 +132,18 @@ class ShowRun(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkn
 
 
 class Stats(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """`recorder/stats`."""
+    """`recorder/stats`: of runs that ended in the hour of `since` or later, or of all."""
 
     pipeline: PipelineName | None = None
+    since: datetime | None = None
 
 
 class RunRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One run as the history remembers it. `outputs` and `error` are those of the recorded attempt."""
+    """One run as the history remembers it. `outputs` and `error` are those of the recorded attempt.
+
+    `after` is the run whose end asked for this one, `retry_of` the one that this one repeats. A listing has neither
+    `outputs` nor `request`.
+    """
 
     run_id: str
     pipeline: str
@@ -144,16 +155,26 @@ class RunRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     duration_s: float | None = None
     runner: str | None = None
     key: str | None = None
+    retry_of: str | None = None
+    after: str | None = None
     traceparent: str | None = None
+    request: RunRequest | None = None
     outputs: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
 
 
 class PipelineStats(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Counts of one pipeline's runs by state, and the mean duration of those that ended, in seconds."""
+    """Counts of one pipeline's runs by state, and the durations of those that ended, in seconds.
+
+    Percentiles are right to 2.5 %. `failure_rate` is the share of failed and dead runs among those that were tried.
+    """
 
     pipeline: str
     runs: int
     states: dict[str, int]
+    failure_rate: float | None = None
     mean_duration_s: float | None = None
+    p50_s: float | None = None
+    p95_s: float | None = None
+    p99_s: float | None = None
     last_finished_at: datetime | None = None

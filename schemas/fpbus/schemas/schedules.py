@@ -3,6 +3,7 @@
 Times are ISO texts; one without a zone is in the schedule's own.
 """
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
@@ -17,6 +18,7 @@ SCHEDULE_ID_PATTERN: Final = r"^[A-Za-z0-9_.:@-]{1,128}(?!\n)$"
 ScheduleId = Annotated[
     str, Meta(pattern=SCHEDULE_ID_PATTERN, description="Up to 128 of letters, digits, '_', '.', ':', '@' and '-'.")
 ]
+_NAME_CHARS: Final = 34
 Seconds = Annotated[float, Meta(ge=0, le=MOST_SECONDS)]
 Spread = Annotated[float, Meta(ge=0, le=86_400)]
 Slots = Annotated[int, Meta(ge=0, le=10_000)]
@@ -115,3 +117,8 @@ class ScheduleSpec(Timing, frozen=True, kw_only=True, omit_defaults=True, forbid
     paused: bool = False
     origin: Origin = "call"
     since: datetime | None = None
+
+
+def run_id_prefix(schedule_id: str) -> str:
+    """Return how the ids of a schedule's runs begin, before the due time: `daily-20260329T010000Z-cbbb089c826c`."""
+    return f"{re.sub(r'[^A-Za-z0-9_-]', '_', schedule_id)[:_NAME_CHARS]}-"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 import typer
 
 if TYPE_CHECKING:
-    from fpbus.schemas import PutSchedule, RunRequest, RunSettings
+    from fpbus.schemas import ListRuns, PutSchedule, RunRequest, RunSettings
 
 T = TypeVar("T")
 
@@ -119,6 +119,13 @@ def make_schedule(**fields: Any) -> "PutSchedule":
     from fpbus.schemas import PutSchedule
 
     return _convert(fields, PutSchedule)
+
+
+def make_listing(**fields: Any) -> "ListRuns":
+    """Make a question to the history of what was typed; raise a usage error that names an option that does not fit."""
+    from fpbus.schemas import ListRuns
+
+    return _convert(fields, ListRuns)
 
 
 def make_settings(**fields: Any) -> "RunSettings":

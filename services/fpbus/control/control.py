@@ -4,6 +4,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Generator, Iterator
+from datetime import datetime
 from typing import Any, Final, Self, TypeVar
 
 import msgspec
@@ -62,6 +63,8 @@ _ASK_AGAIN_S: Final = 2.0
 _SETTLE_S: Final = 1.0
 #: How long a look at the history may keep the events of a run waiting.
 _GLANCE_S: Final = 1.0
+#: Runs in one answer of the history.
+_PAGE: Final = 1_000
 
 T = TypeVar("T")
 
@@ -152,11 +155,19 @@ class Control:
     def retry(self, run_id: str, inputs: dict[str, Any] | None = None) -> RunStatus:
         """Run again what has ended, in whatever way, as a new run; `inputs` are laid over those of the first.
 
-        Raises `RejectedError` for a run that has not ended, and `NotFoundError` for one that nobody knows, or of
-        which Redis has forgotten what it was asked to do: some minutes after it is in the history.
+        What was asked for is known to Redis, or later to the history. Raises `RejectedError` for a run that has not
+        ended, and `NotFoundError` for one that neither knows.
         """
         again = RetryJob(run_id=run_id, inputs=inputs, new_run_id=new_run_id())
-        return _as_new(self._ask_to_start("retry", again, again.new_run_id or ""))
+        try:
+            status = self._ask_to_start("retry", again, again.new_run_id or "")
+        except NotFoundError:
+            record = self.show_run(run_id)
+            if record.request is None:
+                raise
+            known = msgspec.structs.replace(again, pipeline=record.pipeline, request=record.request)
+            status = self._ask_to_start("retry", known, again.new_run_id or "")
+        return _as_new(status)
 
     # What is queued.
 
@@ -245,11 +256,23 @@ class Control:
         """Return runs, newest first."""
         return self._call(Role.RECORDER, "list_runs", wanted or ListRuns(), list[RunRecord])
 
+    def iterate_runs(self, wanted: ListRuns | None = None, most: int | None = None) -> Iterator[RunRecord]:
+        """Yield runs, newest first, page by page; up to `most`, or all. Runs that come meanwhile are not among them."""
+        wanted, left = wanted or ListRuns(), most
+        while left is None or left > 0:
+            page = self.list_runs(msgspec.structs.replace(wanted, limit=min(left or _PAGE, _PAGE)))
+            yield from page
+            if len(page) < min(left or _PAGE, _PAGE):
+                return
+            left = None if left is None else left - len(page)
+            wanted = msgspec.structs.replace(wanted, older_than=page[-1].run_id, offset=0)
+
     def show_run(self, run_id: str) -> RunRecord:
         return self._call(Role.RECORDER, "show_run", ShowRun(run_id=run_id), RunRecord)
 
-    def stats(self, pipeline: str | None = None) -> list[PipelineStats]:
-        return self._call(Role.RECORDER, "stats", Stats(pipeline=pipeline), list[PipelineStats])
+    def stats(self, pipeline: str | None = None, since: datetime | None = None) -> list[PipelineStats]:
+        """Return the sums of each pipeline, or of one; with `since` of runs that ended in that hour or later."""
+        return self._call(Role.RECORDER, "stats", Stats(pipeline=pipeline, since=since), list[PipelineStats])
 
     # Services.
 

@@ -28,25 +28,21 @@ class HistoryCalls:
 
     def list_runs(self, query: ListRuns) -> list[RunRecord]:
         with self._reading() as connection:
-            return history.list_runs(connection, query)
+            try:
+                return history.list_runs(connection, query)
+            except LookupError:
+                raise CallError(_not_found(query.older_than or "", "$.older_than")) from None
 
     def show_run(self, query: ShowRun) -> RunRecord:
         with self._reading() as connection:
             found = history.show_run(connection, query.run_id)
         if found is None:
-            raise CallError(
-                CallFailure(
-                    code=CallCode.NOT_FOUND,
-                    message=f"The history has no run {query.run_id!r}.",
-                    hint="List the runs that it has: fpbus runs list",
-                    field="$.run_id",
-                )
-            )
+            raise CallError(_not_found(query.run_id, "$.run_id"))
         return found
 
     def stats(self, query: Stats) -> list[PipelineStats]:
         with self._reading() as connection:
-            return history.stats(connection, query.pipeline)
+            return history.stats(connection, query.pipeline, query.since)
 
     @contextlib.contextmanager
     def _reading(self) -> Generator[sql.Connection]:
@@ -55,3 +51,12 @@ class HistoryCalls:
                 yield connection
         except DatabaseError as error:
             raise CallError(CallFailure(code=CallCode.UNAVAILABLE, message=str(error))) from error
+
+
+def _not_found(run_id: str, field: str) -> CallFailure:
+    return CallFailure(
+        code=CallCode.NOT_FOUND,
+        message=f"The history has no run {run_id!r}.",
+        hint="List the runs that it has: fpbus runs list",
+        field=field,
+    )

@@ -55,7 +55,10 @@ class RunRow(Struct, frozen=True, kw_only=True):
     finished_at: datetime | None = None
     runner: str | None = None
     key: str | None = None
+    retry_of: str | None = None
+    after: str | None = None
     traceparent: str | None = None
+    request: str | None = None
     outputs: str | None = None
     error: str | None = None
 
@@ -168,7 +171,10 @@ def _row_of_status(status: RunStatus) -> RunRow:
         started_at=status.at if status.state is RunState.STARTED else None,
         runner=_text(status.runner),
         key=_text(status.key),
+        retry_of=_text(status.retry_of),
+        after=_text(status.after),
         traceparent=_text(status.traceparent),
+        request=None if status.request is None else encode(status.request).decode(),
     )
 
 
@@ -215,7 +221,10 @@ def _join(one: RunRow, other: RunRow) -> RunRow:
         at=min(one.at, other.at),
         accepted_at=_first(one.accepted_at, other.accepted_at),
         key=_first(one.key, other.key),
+        retry_of=_first(one.retry_of, other.retry_of),
+        after=_first(one.after, other.after),
         traceparent=_first(one.traceparent, other.traceparent),
+        request=_first(one.request, other.request),
     )
     if ahead.attempt != behind.attempt:
         return joined

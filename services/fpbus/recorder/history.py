@@ -1,21 +1,25 @@
 """The table of runs: one row per run, whatever was heard of it and in whatever order."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sql
+from sqlalchemy.dialects.postgresql import VARCHAR
 
-from fpbus.schemas import ListRuns, PipelineStats, RunRecord
+from fpbus.schemas import ListRuns, PipelineStats, RunRecord, run_id_prefix
 
 from .database import Insert, Utc, insert, metadata
 from .handlers import RunRow, utc
+from .tallies import count, sums
 
 runs: Final = sql.Table(
     "runs",
     metadata,
-    sql.Column("run_id", sql.String, primary_key=True),
+    # Ids are ASCII, and compared as such: the ids of a schedule's runs lie between two of them.
+    sql.Column("run_id", sql.String().with_variant(VARCHAR(collation="C"), "postgresql"), primary_key=True),
     sql.Column("pipeline", sql.String, nullable=False),
     sql.Column("state", sql.String, nullable=False),
     sql.Column("attempt", sql.Integer, nullable=False),
@@ -26,7 +30,10 @@ runs: Final = sql.Table(
     sql.Column("duration_s", sql.Double),
     sql.Column("runner", sql.Text),
     sql.Column("key", sql.Text),
+    sql.Column("retry_of", sql.Text),
+    sql.Column("after", sql.Text),
     sql.Column("traceparent", sql.Text),
+    sql.Column("request", sql.Text),
     sql.Column("outputs", sql.Text),
     sql.Column("error", sql.Text),
     sql.Index("runs_by_time", "at"),
@@ -34,9 +41,16 @@ runs: Final = sql.Table(
     sql.Index("runs_by_state_and_time", "state", "at"),
     sql.Index("runs_by_pipeline_and_end", "pipeline", "finished_at"),
 )
+for _name, _columns, _where in (
+    ("runs_by_key_and_time", (runs.c.key, runs.c.at), runs.c.key.is_not(None)),
+    ("runs_that_have_not_ended", (runs.c.pipeline, runs.c.state), runs.c.finished_at.is_(None)),
+):
+    sql.Index(_name, *_columns, sqlite_where=_where, postgresql_where=_where)
+
 _KEPT: Final = RunRow.__struct_fields__
 _SHOWN: Final = RunRecord.__struct_fields__
-_LISTED: Final = tuple(name for name in _SHOWN if name != "outputs")
+_LISTED: Final = tuple(name for name in _SHOWN if name not in {"outputs", "request"})
+_JSON: Final = ("outputs", "error", "request")
 _FIND: Final = sql.select(*[runs.c[name] for name in _KEPT]).where(
     runs.c.run_id.in_(sql.bindparam("run_ids", expanding=True))
 )
@@ -48,10 +62,11 @@ def find(connection: sql.Connection, run_ids: Collection[str]) -> dict[str, RunR
     return {row.run_id: row for row in map(_row, found)}
 
 
-def put(connection: sql.Connection, rows: Collection[RunRow]) -> None:
-    """Insert or replace rows. Safe to repeat."""
+def put(connection: sql.Connection, rows: Collection[RunRow], known: Mapping[str, RunRow]) -> None:
+    """Insert or replace rows, and count them; `known` are those runs as the table had them. Safe to repeat."""
     if not rows:
         return
+    count(connection, [known[row.run_id] for row in rows if row.run_id in known], rows)
     values = [msgspec.structs.asdict(row) | {"duration_s": row.duration_s} for row in rows]
     connection.execute(_put_statement(connection.dialect.name), values)
 
@@ -78,10 +93,22 @@ def last_finished(connection: sql.Connection, pipeline: str) -> RunRow | None:
 
 
 def list_runs(connection: sql.Connection, query: ListRuns) -> list[RunRecord]:
-    """Return runs, newest first, without their outputs: ten thousand of those would fit no message."""
+    """Return runs, newest first, without what they were given and gave: ten thousand of those would fit no message.
+
+    Raises `LookupError` for a page that begins at a run that is not there.
+    """
     listing = _select(_LISTED).where(*_conditions(query)).order_by(runs.c.at.desc(), runs.c.run_id.desc())
+    if query.older_than is not None:
+        listing = listing.where(_older(connection, query.older_than))
     page = listing.limit(query.limit).offset(query.offset)
     return [_record(_LISTED, line) for line in connection.execute(page)]
+
+
+def _older(connection: sql.Connection, run_id: str) -> sql.ColumnElement[bool]:
+    at = connection.execute(sql.select(runs.c.at).where(runs.c.run_id == run_id)).scalar()
+    if at is None:
+        raise LookupError(run_id)
+    return sql.and_(runs.c.at <= at, sql.or_(runs.c.at < at, runs.c.run_id < run_id))
 
 
 def show_run(connection: sql.Connection, run_id: str) -> RunRecord | None:
@@ -90,23 +117,16 @@ def show_run(connection: sql.Connection, run_id: str) -> RunRecord | None:
     return None if line is None else _record(_SHOWN, line)
 
 
-def stats(connection: sql.Connection, pipeline: str | None) -> list[PipelineStats]:
-    """Return the counts of one pipeline, or of all, by name."""
-    counted = sql.select(
-        runs.c.pipeline,
-        runs.c.state,
-        sql.func.count().label("runs"),
-        sql.func.count(runs.c.duration_s).label("timed"),
-        sql.func.sum(runs.c.duration_s).label("seconds"),
-        sql.func.max(runs.c.finished_at).label("last_finished_at"),
-    )
-    counted = counted.group_by(runs.c.pipeline, runs.c.state).order_by(runs.c.pipeline, runs.c.state)
+def stats(connection: sql.Connection, pipeline: str | None, since: datetime | None) -> list[PipelineStats]:
+    """Return the sums of one pipeline, or of all, by name."""
+    unended = sql.select(runs.c.pipeline, runs.c.state, sql.func.count()).where(runs.c.finished_at.is_(None))
     if pipeline is not None:
-        counted = counted.where(runs.c.pipeline == pipeline)
-    by_pipeline: dict[str, list[Any]] = {}
-    for line in connection.execute(counted):
-        by_pipeline.setdefault(line.pipeline, []).append(line)
-    return [_sum_up(name, lines) for name, lines in by_pipeline.items()]
+        unended = unended.where(runs.c.pipeline == pipeline)
+    if since is not None:
+        unended = unended.where(runs.c.at >= utc(since))
+    lines = connection.execute(unended.group_by(runs.c.pipeline, runs.c.state))
+    open_runs = [(name, state, number) for name, state, number in lines]
+    return sums(connection, open_runs, pipeline, utc(since) if since else None)
 
 
 def _select(names: Iterable[str]) -> "sql.Select[*tuple[Any, ...]]":
@@ -117,6 +137,10 @@ def _conditions(query: ListRuns) -> Iterable[sql.ColumnElement[bool]]:
     for name in ("pipeline", "state", "key"):
         if (wanted := getattr(query, name)) is not None:
             yield runs.c[name] == wanted
+    if query.schedule is not None:
+        prefix = run_id_prefix(query.schedule)
+        yield runs.c.run_id.between(f"{prefix}0", f"{prefix}:")  # behind 9 comes a colon
+        yield runs.c.run_id.like(prefix.replace("_", r"\_") + "_" * len("20260329T010000Z-cbbb089c826c"), escape="\\")
     if query.since is not None:
         yield runs.c.at >= utc(query.since)
     if query.until is not None:
@@ -129,18 +153,7 @@ def _row(line: Sequence[Any]) -> RunRow:
 
 def _record(names: Sequence[str], line: Sequence[Any]) -> RunRecord:
     values: dict[str, Any] = dict(zip(names, line, strict=True))
-    for name in ("outputs", "error"):
+    for name in _JSON:
         if values.get(name) is not None:
             values[name] = msgspec.json.decode(values[name])
     return msgspec.convert(values, RunRecord)
-
-
-def _sum_up(pipeline: str, lines: list[Any]) -> PipelineStats:
-    timed = sum(line.timed for line in lines)
-    return PipelineStats(
-        pipeline=pipeline,
-        runs=sum(line.runs for line in lines),
-        states={line.state: line.runs for line in lines},
-        mean_duration_s=sum(line.seconds or 0.0 for line in lines) / timed if timed else None,
-        last_finished_at=max((line.last_finished_at for line in lines if line.last_finished_at), default=None),
-    )

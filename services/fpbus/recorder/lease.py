@@ -55,4 +55,4 @@ class Lease:
             set_={"token": claim.excluded.token, "expires_at": claim.excluded.expires_at},
             where=may_take,
         )
-        return connection.execute(taken).rowcount == 1
+        return connection.execute(taken.returning(leases.c.role)).first() is not None

@@ -26,6 +26,7 @@ from .database import Database, DatabaseError, history_url
 from .handlers import Folded, fold, latest, read_event, receipts
 from .lease import Lease, LeaseLostError
 from .pace import Pace
+from .upgrade import upgrade
 
 log = logging.getLogger(__name__)
 
@@ -192,6 +193,8 @@ class RecorderService:
         """Ask for the lease; without it stand by, and ask again later."""
         with self._database.write() as connection:
             acquired = self._lease.acquire(connection, time.time())
+            if acquired:
+                upgrade(connection)
         if acquired:
             self._become_active()
         self._settled.set()
@@ -219,7 +222,7 @@ class RecorderService:
             self._lease.renew(connection, time.time())  # first: it takes the write lock, and is the fence
             known = history.find(connection, {event.run_id for event in batch.events}) if batch.events else {}
             folded = fold(known, batch.events)
-            history.put(connection, folded.rows)
+            history.put(connection, folded.rows, known)
         self._renew_at = time.monotonic() + RENEW_S
         self._confirm(batch, folded)
         self._batch = _NOTHING

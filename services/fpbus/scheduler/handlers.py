@@ -1,6 +1,5 @@
 """Decisions of the scheduler: which run a slot is, what is still fired after a pause, how files and store agree."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from fpbus.schemas import OVERRIDES, Reconciled, RunRequest, ScheduleSpec, encode
+from fpbus.schemas import OVERRIDES, Reconciled, RunRequest, ScheduleSpec, encode, run_id_prefix
 
 from .planning import PlannedSchedule, same, timed
 from .triggers import Trigger
@@ -18,7 +17,6 @@ from .triggers import Trigger
 #: Slots that are not older have not been missed: a thread may be late.
 ON_TIME: Final = timedelta(seconds=2)
 
-_PREFIX_CHARS: Final = 34
 _PATIENCE_AT_LEAST: Final = timedelta(minutes=5)
 _COUNT_AT_MOST: Final = 1000
 
@@ -64,10 +62,9 @@ def run_id_of(schedule_id: str, due: datetime) -> str:
 
     It depends on nothing else: whichever scheduler fires the slot, and however often, it is the same run.
     """
-    name = re.sub(r"[^A-Za-z0-9_-]", "_", schedule_id)[:_PREFIX_CHARS]
     moment = due.astimezone(UTC)
     digest = blake2b(f"{schedule_id}\n{moment.isoformat()}".encode(), digest_size=6).hexdigest()
-    return f"{name}-{moment:%Y%m%dT%H%M%SZ}-{digest}"
+    return f"{run_id_prefix(schedule_id)}{moment:%Y%m%dT%H%M%SZ}-{digest}"
 
 
 def slot_of(schedule: PlannedSchedule, due: datetime, dedup_window: timedelta) -> Slot:

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -124,7 +124,7 @@ def _file(project: Path, name: str) -> Path:
 
 
 @contextmanager
-def _alone(project: Path) -> Iterator[None]:
+def _alone(project: Path) -> Generator[None]:
     """Have nobody else start or stop one meanwhile."""
     folder = project / FOLDER / "daemons"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,0 +1,177 @@
+"""What the history answers: pages, filters and sums, beside the same worked out by hand; and old histories made new."""
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import pytest
+import sqlalchemy as sql
+from msgspec.structs import replace
+
+from fpbus.recorder import history
+from fpbus.recorder.database import metadata
+from fpbus.recorder.handlers import RunRow
+from fpbus.recorder.tallies import bucket_of, percentile, tallies
+from fpbus.recorder.upgrade import upgrade
+from fpbus.schemas import TERMINAL, ListRuns, PipelineStats, RunState
+
+NOON: Final = datetime(2026, 11, 22, 12, tzinfo=UTC)
+STATES: Final = ("succeeded", "succeeded", "succeeded", "failed", "dead", "cancelled", "queued", "started")
+#: The table as it was before it had counts, requests and where a run came from.
+OLD: Final = """
+CREATE TABLE runs (run_id VARCHAR NOT NULL PRIMARY KEY, pipeline VARCHAR NOT NULL, state VARCHAR NOT NULL,
+  attempt INTEGER NOT NULL, at DATETIME NOT NULL, accepted_at DATETIME, started_at DATETIME, finished_at DATETIME,
+  duration_s DOUBLE, runner TEXT, key TEXT, traceparent TEXT, outputs TEXT, error TEXT)
+"""
+
+
+@pytest.fixture
+def connection() -> Iterator[sql.Connection]:
+    engine = sql.create_engine("sqlite://")
+    with engine.connect() as connection:
+        metadata.create_all(connection)
+        yield connection
+    engine.dispose()
+
+
+def a_row(number: int, dice: random.Random, state: str | None = None) -> RunRow:
+    state = RunState(state or dice.choice(STATES))
+    at = NOON + timedelta(seconds=dice.randrange(100_000))
+    ran = state in TERMINAL and (state != RunState.CANCELLED or dice.random() < 0.5)
+    started_at = at + timedelta(seconds=dice.random()) if ran else None
+    return RunRow(
+        run_id=f"run-{number:05}",
+        pipeline=dice.choice(["orders", "boiler", "weather"]),
+        state=state,
+        attempt=1,
+        at=at,
+        accepted_at=at,
+        started_at=started_at,
+        finished_at=(started_at or at) + timedelta(seconds=dice.lognormvariate(-3, 2)) if state in TERMINAL else None,
+        key=dice.choice([None, "a", "b"]),
+    )
+
+
+def put(connection: sql.Connection, rows: Sequence[RunRow]) -> None:
+    history.put(connection, rows, history.find(connection, [row.run_id for row in rows]))
+
+
+def by_hand(rows: Sequence[RunRow], pipeline: str) -> PipelineStats:
+    mine = [row for row in rows if row.pipeline == pipeline]
+    timed = sorted(row.duration_s for row in mine if row.state in TERMINAL and row.duration_s is not None)
+    states = {state: sum(row.state == state for row in mine) for state in sorted({str(row.state) for row in mine})}
+    failed = states.get("failed", 0) + states.get("dead", 0)
+    return PipelineStats(
+        pipeline=pipeline,
+        runs=len(mine),
+        states=states,
+        failure_rate=failed / (failed + states.get("succeeded", 0)),
+        mean_duration_s=sum(timed) / len(timed),
+        p50_s=timed[math.ceil(0.50 * len(timed)) - 1],
+        p95_s=timed[math.ceil(0.95 * len(timed)) - 1],
+        p99_s=timed[math.ceil(0.99 * len(timed)) - 1],
+        last_finished_at=max(row.finished_at for row in mine if row.finished_at),
+    )
+
+
+def assert_alike(found: PipelineStats, true: PipelineStats) -> None:
+    for name in PipelineStats.__struct_fields__:
+        mine, theirs = getattr(found, name), getattr(true, name)
+        tolerance = 0.025 if name in {"p50_s", "p95_s", "p99_s"} else 1e-9
+        if isinstance(theirs, float):
+            assert mine == pytest.approx(theirs, rel=tolerance), name
+        else:
+            assert mine == theirs, name
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sums_are_those_of_the_runs_however_they_were_recorded(connection: sql.Connection, seed: int) -> None:
+    dice = random.Random(seed)
+    rows = [a_row(number, dice) for number in range(2_000)]
+    for start in range(0, len(rows), 300):
+        batch = rows[start : start + 300]
+        put(connection, [a_row(int(row.run_id[4:]), random.Random(1), "queued") for row in batch[::3]])
+        put(connection, batch)
+        put(connection, batch[::2])  # told again
+
+    known = history.find(connection, [row.run_id for row in rows]).values()
+    stats = history.stats(connection, None, None)
+
+    assert [each.pipeline for each in stats] == ["boiler", "orders", "weather"]
+    for each in stats:
+        assert_alike(each, by_hand(list(known), each.pipeline))
+    assert history.stats(connection, "orders", None) == [stats[1]]
+
+
+def test_sums_since_an_hour_leave_out_what_ended_before(connection: sql.Connection) -> None:
+    dice = random.Random(7)
+    rows = [a_row(number, dice, "succeeded") for number in range(500)]
+    put(connection, rows)
+    since = NOON + timedelta(hours=5, minutes=40)
+
+    (found,) = history.stats(connection, "orders", since)
+
+    later = [row for row in rows if row.finished_at and row.finished_at >= since.replace(minute=0)]
+    assert_alike(found, by_hand(later, "orders"))
+
+
+@pytest.mark.parametrize("duration_s", [1e-7, 1e-6, 0.0003, 0.05, 1.0, 59.9, 86_400.0])
+def test_a_bucket_stands_for_its_durations(duration_s: float) -> None:
+    assert percentile([(bucket_of(duration_s), 3)], 0.5) == pytest.approx(max(duration_s, 1e-6), rel=0.025)
+    assert percentile([(bucket_of(None), 3)], 0.5) is None
+
+
+def test_pages_follow_each_other_without_a_gap(connection: sql.Connection) -> None:
+    dice = random.Random(3)
+    put(connection, [a_row(number, dice) for number in range(300)])
+    everything = [run.run_id for run in history.list_runs(connection, ListRuns(limit=1000))]
+
+    pages: list[str] = []
+    while page := history.list_runs(connection, ListRuns(limit=70, older_than=pages[-1] if pages else None)):
+        pages += [run.run_id for run in page]
+        put(connection, [a_row(1000 + len(pages), random.Random(9), "queued")])  # comes meanwhile
+
+    assert [run_id for run_id in pages if run_id in everything] == everything
+    with pytest.raises(LookupError):
+        history.list_runs(connection, ListRuns(older_than="nobody"))
+
+
+def test_runs_of_a_schedule_are_known_by_their_ids(connection: sql.Connection) -> None:
+    dice = random.Random(3)
+    due = ("20260329T010000Z-cbbb089c826c", "20260330T010000Z-0bbb089c8261")
+    ids = [*(f"daily_sales-{each}" for each in due), f"daily-{due[0]}", "daily_sales-1", f"dailyXsales-{due[0]}"]
+    put(connection, [replace(a_row(0, dice), run_id=run_id) for run_id in ids])
+
+    found = history.list_runs(connection, ListRuns(schedule="daily.sales"))
+
+    assert {run.run_id for run in found} == set(ids[:2])
+
+
+def test_a_history_of_an_older_version_is_brought_up_to_date() -> None:
+    engine = sql.create_engine("sqlite://")
+    dice = random.Random(11)
+    rows = [a_row(number, dice) for number in range(400)]
+    with engine.connect() as connection:
+        connection.execute(sql.text(OLD))
+        old = [column["name"] for column in sql.inspect(connection).get_columns("runs")]
+        values = [{**{name: getattr(row, name, None) for name in old}, "duration_s": row.duration_s} for row in rows]
+        connection.execute(sql.insert(history.runs), values)
+        metadata.create_all(connection)
+
+        upgrade(connection)
+        upgrade(connection)  # a repeat changes nothing
+
+        assert {column["name"] for column in sql.inspect(connection).get_columns("runs")} == set(history.runs.c.keys())
+        assert {index["name"] for index in sql.inspect(connection).get_indexes("runs")} == {
+            index.name for index in history.runs.indexes
+        }
+        for each in history.stats(connection, None, None):
+            assert_alike(each, by_hand(rows, each.pipeline))
+        more = a_row(500, dice, "succeeded")
+        put(connection, [more])
+        (found,) = history.stats(connection, more.pipeline, None)
+        assert_alike(found, by_hand([*rows, more], more.pipeline))
+        assert connection.execute(sql.select(sql.func.min(tallies.c.runs))).scalar_one() >= 0
+    engine.dispose()

@@ -2,17 +2,22 @@
 
 import math
 import random
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final
 
 import pytest
 import sqlalchemy as sql
 from msgspec.structs import replace
 
+from fpbus.project import RunFiles
 from fpbus.recorder import history
-from fpbus.recorder.database import metadata
+from fpbus.recorder.database import Database, metadata
 from fpbus.recorder.handlers import RunRow
+from fpbus.recorder.lease import Lease, LeaseLostError
+from fpbus.recorder.retention import Retention
 from fpbus.recorder.tallies import bucket_of, percentile, tallies
 from fpbus.recorder.upgrade import upgrade
 from fpbus.schemas import TERMINAL, ListRuns, PipelineStats, RunState
@@ -79,7 +84,7 @@ def by_hand(rows: Sequence[RunRow], pipeline: str) -> PipelineStats:
 def assert_alike(found: PipelineStats, true: PipelineStats) -> None:
     for name in PipelineStats.__struct_fields__:
         mine, theirs = getattr(found, name), getattr(true, name)
-        tolerance = 0.025 if name in {"p50_s", "p95_s", "p99_s"} else 1e-9
+        tolerance = 0.05 if name in {"p50_s", "p95_s", "p99_s"} else 1e-9
         if isinstance(theirs, float):
             assert mine == pytest.approx(theirs, rel=tolerance), name
         else:
@@ -119,8 +124,58 @@ def test_sums_since_an_hour_leave_out_what_ended_before(connection: sql.Connecti
 
 @pytest.mark.parametrize("duration_s", [1e-7, 1e-6, 0.0003, 0.05, 1.0, 59.9, 86_400.0])
 def test_a_bucket_stands_for_its_durations(duration_s: float) -> None:
-    assert percentile([(bucket_of(duration_s), 3)], 0.5) == pytest.approx(max(duration_s, 1e-6), rel=0.025)
+    assert percentile([(bucket_of(duration_s), 3)], 0.5) == pytest.approx(max(duration_s, 1e-6), rel=0.05)
     assert percentile([(bucket_of(None), 3)], 0.5) is None
+
+
+def test_old_runs_are_forgotten_with_their_files_and_no_others(tmp_path: Path) -> None:
+    database = Database(sql.URL.create("sqlite", database=str(tmp_path / "history.db")))
+    database.open()
+    dice = random.Random(5)
+    rows = [a_row(number, dice) for number in range(700)]
+    stored = replace(rows[0], state=RunState.SUCCEEDED, at=NOON, finished_at=NOON, outputs='{"table": {"ref": "x"}}')
+    rows[0] = stored
+    lease, files = Lease("recorder", "me"), RunFiles(f"file://{tmp_path}/storage")
+    for run_id in (stored.run_id, "another"):
+        (tmp_path / "storage" / stored.pipeline / run_id).mkdir(parents=True)
+        (tmp_path / "storage" / stored.pipeline / run_id / "table.parquet").touch()
+    with database.write() as connection:
+        lease.acquire(connection, time.time())
+        put(connection, rows)
+    retention = Retention(database, lease, timedelta(days=1), files.remove)
+    now = NOON + timedelta(days=1, seconds=50_000)
+
+    while retention.sweep(now):
+        pass
+
+    kept = [row for row in rows if row.finished_at is None or row.finished_at >= now - timedelta(days=1)]
+    with database.read() as connection:
+        assert {run.run_id for run in history.list_runs(connection, ListRuns(limit=1000))} == {
+            row.run_id for row in kept
+        }
+        for each in history.stats(connection, None, None):
+            assert_alike(each, by_hand(kept, each.pipeline))
+    assert 0 < len(kept) < len(rows)
+    assert [path.name for path in (tmp_path / "storage" / stored.pipeline).iterdir()] == ["another"]
+    assert Retention(database, Lease("recorder", "other"), timedelta(1), files.remove).sweep(now) == 0
+    database.close()
+
+
+def test_whoever_lost_the_lease_forgets_nothing(tmp_path: Path) -> None:
+    database = Database(sql.URL.create("sqlite", database=str(tmp_path / "history.db")))
+    database.open()
+    with database.write() as connection:
+        Lease("recorder", "another").acquire(connection, time.time())
+        put(connection, [a_row(1, random.Random(1), "succeeded")])
+
+    with pytest.raises(LeaseLostError):
+        Retention(database, Lease("recorder", "me"), timedelta(0), RunFiles(f"file://{tmp_path}").remove).sweep(
+            NOON + timedelta(days=9)
+        )
+
+    with database.read() as connection:
+        assert len(history.list_runs(connection, ListRuns())) == 1
+    database.close()
 
 
 def test_pages_follow_each_other_without_a_gap(connection: sql.Connection) -> None:

@@ -31,6 +31,7 @@ from .codes import Role as Role
 from .config import CacheConfig as CacheConfig
 from .config import ExecutorConfig as ExecutorConfig
 from .config import FollowUp as FollowUp
+from .config import HistoryConfig as HistoryConfig
 from .config import HookConfig as HookConfig
 from .config import LimitsConfig as LimitsConfig
 from .config import PipelineConfig as PipelineConfig

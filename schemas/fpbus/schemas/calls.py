@@ -166,7 +166,7 @@ class RunRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class PipelineStats(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Counts of one pipeline's runs by state, and the durations of those that ended, in seconds.
 
-    Percentiles are right to 2.5 %. `failure_rate` is the share of failed and dead runs among those that were tried.
+    Percentiles are right to 5 %. `failure_rate` is the share of failed and dead runs among those that were tried.
     """
 
     pipeline: str

@@ -28,6 +28,12 @@ class LimitsConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forb
     lost_attempts: Annotated[int, Meta(ge=1)] = 3
 
 
+class HistoryConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """`history:` in `conf/project.yml`: how long runs and their files are kept after their end; None: for ever."""
+
+    keep_days: Annotated[float, Meta(gt=0, le=100_000)] | None = None
+
+
 class RunnerConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """`runner:` in `conf/project.yml`. A worker that is silent for `lease_s` is lost."""
 
@@ -286,4 +292,5 @@ class ProjectConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, for
     hooks: list[HookConfig] = []
     cache: ProjectCacheConfig = ProjectCacheConfig()
     limits: LimitsConfig = LimitsConfig()
+    history: HistoryConfig = HistoryConfig()
     runner: RunnerConfig = RunnerConfig()

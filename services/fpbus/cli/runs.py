@@ -129,7 +129,7 @@ def stats(
 ) -> None:
     """Count runs by pipeline and state, with their durations.
 
-    Percentiles are right to 2.5 %. FAILURES is the share of failed and dead runs among those that were tried.
+    Percentiles are right to 5 %. FAILURES is the share of failed and dead runs among those that were tried.
     """
     with connected(project) as control:
         show_list(control.stats(pipeline, _utc("--since", since)), _STATS, style, "No runs.")

@@ -14,10 +14,12 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from fpbus.bus import Bus, Delivery, Inbox, TransportStoppedError, open_bus
 from fpbus.lifecycle import ServicePresence, Settings, Stop, run_service
+from fpbus.project import ProjectError, RunFiles, find_project, load_project
 from fpbus.schemas import Recorded, Role, RunResult, RunStatus, WireError, topics
 
 from . import history
@@ -26,6 +28,7 @@ from .database import Database, DatabaseError, history_url
 from .handlers import Folded, fold, latest, read_event, receipts
 from .lease import Lease, LeaseLostError
 from .pace import Pace
+from .retention import Retention
 from .upgrade import upgrade
 
 log = logging.getLogger(__name__)
@@ -41,11 +44,12 @@ RETRY_MAX_S: Final = 5.0
 def serve(settings: Settings) -> None:
     """Run a recorder until it is told to stop. Raises what its settings are to blame for."""
     url, instance, stop = settings.need("mqtt_url"), settings.instance, Stop()
-    database = Database(history_url(settings))
+    database, lease = Database(history_url(settings)), Lease(Role.RECORDER, uuid.uuid4().hex)
     presence = ServicePresence(Role.RECORDER, instance, active=False)
     service = RecorderService(
         database=database,
-        lease=Lease(Role.RECORDER, uuid.uuid4().hex),
+        lease=lease,
+        retention=_retention(settings, database, lease),
         ingress=open_bus(url, "fpbus-recorder", root=settings.root, durable=True),
         desk=open_bus(url, f"fpbus-recorder-{instance}", root=settings.root, presence=presence),
         presence=presence,
@@ -53,6 +57,19 @@ def serve(settings: Settings) -> None:
         instance=instance,
     )
     run_service(service, presence, stop, Role.RECORDER, instance)
+
+
+def _retention(settings: Settings, database: Database, lease: Lease) -> Retention | None:
+    """Return what forgets old runs, when the project's file says so; a recorder may do without a project."""
+    try:
+        folder = find_project(settings.project_dir)
+    except ProjectError:
+        return None
+    project = load_project(folder)
+    if project.history.keep_days is None:
+        return None
+    files = RunFiles(settings.storage_url or f"file://{folder}/.fpbus/storage", project.storage_options)
+    return Retention(database, lease, timedelta(days=project.history.keep_days), files.remove)
 
 
 @dataclass(frozen=True)
@@ -82,7 +99,9 @@ class RecorderService:
         presence: ServicePresence,
         stop: Stop,
         instance: str,
+        retention: Retention | None = None,
     ) -> None:
+        self._retention = retention
         self._database = database
         self._lease = lease
         self._ingress = ingress
@@ -123,6 +142,8 @@ class RecorderService:
         self._inbox.wake()
         if self._thread.is_alive():
             self._thread.join()
+        if self._retention is not None:
+            self._retention.stop()
         self._ingress.stop()
         self._release()
         self._presence.become("gone", active=False)
@@ -206,6 +227,8 @@ class RecorderService:
         self._renew_at = time.monotonic() + RENEW_S
         self._ingress.start()
         self._desk.answer(Role.RECORDER, self._instance, HistoryCalls(self._database).verbs())
+        if self._retention is not None:
+            self._retention.start()
         self._presence.become("ready", active=True)
         log.info("took the lease")
 

@@ -3,13 +3,13 @@
 Only the recorder that holds the lease does it, in the transaction in which it took the lease.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sql
 from sqlalchemy.schema import CreateColumn
 
 from .history import runs
-from .tallies import Key, Share, key_of, put_shares, tallies
+from .tallies import Ended, add, tallies
 
 _AT_A_TIME: Final = 10_000
 
@@ -29,13 +29,6 @@ def upgrade(connection: sql.Connection) -> None:
 
 def _count_all(connection: sql.Connection) -> None:
     ended = sql.select(runs.c.pipeline, runs.c.state, runs.c.finished_at, runs.c.duration_s)
-    lines: Any = connection.execute(ended.where(runs.c.finished_at.is_not(None)))
-    shares: dict[Key, Share] = {}
+    lines = connection.execute(ended.where(runs.c.finished_at.is_not(None)))
     for page in lines.partitions(_AT_A_TIME):
-        for pipeline, state, finished_at, duration_s in page:
-            key = key_of(pipeline, state, finished_at, duration_s)
-            before = shares.get(key, Share(0, 0.0, finished_at))
-            seconds = before.seconds + (duration_s or 0.0)
-            shares[key] = Share(before.runs + 1, seconds, max(before.last_finished_at, finished_at))
-    if shares:
-        put_shares(connection, shares.items())
+        add(connection, [(1, Ended(*line)) for line in page])

@@ -45,7 +45,7 @@ ProjectOption = Annotated[
     ),
 ]
 PipelineOption = Annotated[
-    str | None, typer.Option("--pipeline", metavar="NAME", callback=_check_pipeline, help="Only runs of this pipeline.")
+    str | None, typer.Option("--pipeline", metavar="NAME", callback=_check_pipeline, help="Only of this pipeline.")
 ]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", callback=_check_run, help="The id of a run.")]
 RunIfAny = Annotated[str | None, typer.Argument(metavar="RUN", callback=_check_run, help="Only this run, to its end.")]

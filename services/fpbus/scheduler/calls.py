@@ -70,7 +70,7 @@ class ScheduleCalls:
             before = changes.get(spec.id)
             if before is not None and not put.overwrite:
                 message = f"There is a schedule {spec.id!r} already, for the pipeline {before.spec.pipeline!r}."
-                hint = "Give another id, or overwrite it."
+                hint = "Give another id, or say that it may be overwritten: --overwrite on the command line."
                 raise CallError(_refused(message, "$.id", RejectionCode.CONFLICT, hint))
             spec = timed(spec, before.spec if before else None, now)
             changes.put([spec])

@@ -195,3 +195,18 @@ def test_a_pipeline_that_is_to_run_next_has_to_be_there(fpbus: Commands) -> None
         (3, "on_success.1.pipeline", "Did you mean 'hello'?"),
         (4, "on_failure.0", None),
     ]
+
+
+def test_a_hook_of_a_pipeline_that_is_not_there_is_odd(fpbus: Commands) -> None:
+    hook = "from fpbus.pipelines.hooks import after_run\n\n\n@after_run('hel*', 'helo')\ndef note(end): ...\n"
+    (fpbus.folder / "hooks/notes.py").write_text(hook)
+
+    code, (finding,) = check(fpbus)
+
+    assert (code, finding["file"], finding["hint"], finding["warning"]) == (
+        0,
+        "hooks/notes.py",
+        "Did you mean 'hello'?",
+        True,
+    )
+    assert "'helo'" in finding["message"]

@@ -1,7 +1,9 @@
 """Find what is wrong with a pipeline's code and with the names that its configuration uses, without running it."""
 
 import difflib
+import fnmatch
 import importlib.util
+import inspect
 import re
 import traceback
 from collections.abc import Iterator
@@ -17,7 +19,9 @@ from fpbus.schemas import ExecutorConfig, FpbusError, PipelineConfig
 
 from .drawing import DagView, NodeKind
 from .graph import Graph
+from .hook_modules import import_hooks
 from .hook_search import find_hooks
+from .hooks import marks_of
 from .project import Project
 from .summary import look_at
 
@@ -66,6 +70,35 @@ def check_pipeline(project: Project, name: str) -> list[Finding]:
         *_adapters(graph, places),
         *_executor(graph, places),
     ]
+
+
+def check_hooks(project: Project) -> list[Finding]:
+    """Tell of hooks that are for pipelines which are not there; one that cannot be imported is told elsewhere."""
+    known = project.pipelines
+    try:
+        modules = [
+            module for name in known[:1] for module in import_hooks(project.folder, project.config.hooks_dir, name)
+        ]
+    except FpbusError:
+        return []
+    functions = [function for module in modules for function in vars(module).values()]
+    return [
+        _of_stray_hook(function, name, project)
+        for function in functions
+        for name in {name for mark in marks_of(function) for name in mark.pipelines}
+        if not fnmatch.filter(known, name)
+    ]
+
+
+def _of_stray_hook(function: Any, name: str, project: Project) -> Finding:
+    code = inspect.unwrap(function).__code__
+    return Finding(
+        file=_relative(code.co_filename, project.folder),
+        line=code.co_firstlineno,
+        message=f"{function.__name__} is a hook of {name!r}, and there is no such pipeline.",
+        hint=_guess(name, set(project.pipelines)),
+        warning=True,
+    )
 
 
 class Places:

@@ -83,7 +83,7 @@ def _laid(document: dict[str, Any], key: Key, value: Any) -> dict[str, Any]:
     """Lay one value over: in `run:` as settings lie over each other, elsewhere in the place of what was there."""
     if key == ("run", "retry") and isinstance(value, Mapping):
         return {**document, "run": lay(document.get("run", {}), value)}
-    if key[0] == "run" and len(key) == 2:
+    if key[0] == "run" and len(key) == 2 and (key[1] == "executor" or not isinstance(value, str)):
         return {**document, "run": lay(document.get("run", {}), {key[1]: value})}
     return _put(document, key, value)
 

@@ -56,9 +56,9 @@ def misnamed_hint(folder: Path, name: str) -> str | None:
     return next((f"{PIPELINES / path.name} is not read: rename it to {name}.yml." for path in found), None)
 
 
-def stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
+def stamp(folder: Path, hooks_dir: str = str(HOOKS)) -> tuple[tuple[str, int, int], ...]:
     """Return something that differs when a configuration file or module has changed."""
-    return tuple(sorted(_stamps(folder)))
+    return tuple(sorted(_stamps(folder, hooks_dir)))
 
 
 def names_stamp(folder: Path) -> int:
@@ -69,8 +69,8 @@ def names_stamp(folder: Path) -> int:
         return 0
 
 
-def _stamps(folder: Path) -> Iterator[tuple[str, int, int]]:
-    for path in (folder / CONFIG, *(folder / PIPELINES).glob("*.yml"), *_modules(folder)):
+def _stamps(folder: Path, hooks_dir: str) -> Iterator[tuple[str, int, int]]:
+    for path in (folder / CONFIG, *(folder / PIPELINES).glob("*.yml"), *_modules(folder, hooks_dir)):
         try:
             state = path.stat()
         except FileNotFoundError:
@@ -78,6 +78,6 @@ def _stamps(folder: Path) -> Iterator[tuple[str, int, int]]:
         yield str(path), state.st_mtime_ns, state.st_size
 
 
-def _modules(folder: Path) -> Iterator[Path]:
-    for place in (MODULES, HOOKS):
+def _modules(folder: Path, hooks_dir: str) -> Iterator[Path]:
+    for place in (MODULES, hooks_dir):
         yield from (folder / place).rglob("*.py")

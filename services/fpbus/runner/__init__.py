@@ -14,7 +14,9 @@ def serve(settings: "Settings", workers: int | None = None, queues: list[str] | 
 
     Raises `FpbusError` when it cannot start, or was taken over.
     """
-    from fpbus.project import load_project
+    from functools import partial
+
+    from fpbus.project import load_project, stamp
 
     from .stable import Stable
 
@@ -45,7 +47,8 @@ def serve(settings: "Settings", workers: int | None = None, queues: list[str] | 
     presence.attach(bus)
     bus.on_taken_over(stop.request)
     queue = WorkQueue(settings.need("redis_url"), queues or QUEUES, config.lease_s)
-    service = RunnerService(bus, queue, stable, config, folder, settings.instance, stop)
+    look = partial(stamp, folder, project.hooks_dir)
+    service = RunnerService(bus, queue, stable, config, look, settings.instance, stop)
     run_service(service, presence, stop, Role.RUNNER, settings.instance)
 
 

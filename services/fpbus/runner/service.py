@@ -2,13 +2,13 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from redis import RedisError
 
 from fpbus.bus import Bus
 from fpbus.lifecycle import GRACE_S, Stop
-from fpbus.project import stamp
 from fpbus.schemas import Cancel, NoArguments, Role, RunnerConfig, WorkerInfo
 
 from .queue import WorkQueue
@@ -17,20 +17,23 @@ from .worker import Worker
 
 log = logging.getLogger(__name__)
 
+#: Returns something that differs when the project's files have changed.
+Look = Callable[[], object]
+
 
 class RunnerService:
     """One runner process: `workers` threads, each with a work-horse of its own."""
 
     def __init__(  # noqa: PLR0917 (its surroundings)
-        self, bus: Bus, queue: WorkQueue, stable: Stable, config: RunnerConfig, folder: Any, instance: str, stop: Stop
+        self, bus: Bus, queue: WorkQueue, stable: Stable, config: RunnerConfig, look: Look, instance: str, stop: Stop
     ) -> None:
         self._bus = bus
         self._queue = queue
         self._config = config
-        self._folder = folder
+        self._look = look
         self._instance = instance
         self._stop = stop
-        self._stamp = stamp(folder)
+        self._stamp = look()
         self._workers = [
             Worker(f"{instance}/{number}", queue, stable, bus, stop, config.runs_per_horse)
             for number in range(1, config.workers + 1)
@@ -116,7 +119,7 @@ class RunnerService:
                 worker.supersede(held & superseded)
 
     def _look_at_project(self) -> None:
-        current = stamp(self._folder)
+        current = self._look()
         if current != self._stamp:
             self._stamp = current
             log.info("the project changed; new runs get new work-horses")

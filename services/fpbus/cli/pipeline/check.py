@@ -53,7 +53,7 @@ def check(
 def _look(folder: Path, name: str | None) -> "tuple[list[str], list[Finding]]":
     """Look at the files first, and at the code of those pipelines whose files are right."""
     from fpbus.pipelines import Project
-    from fpbus.pipelines.checking import check_pipeline, in_files
+    from fpbus.pipelines.checking import check_hooks, check_pipeline, in_files
     from fpbus.project import UnknownPipelineError, pipeline_names
 
     known = pipeline_names(folder)
@@ -68,6 +68,8 @@ def _look(folder: Path, name: str | None) -> "tuple[list[str], list[Finding]]":
     for each in names:
         if f"conf/pipelines/{each}.yml" not in broken:
             findings += [*check_pipeline(project, each), *_of_schedule(project, each)]
+    if name is None:
+        findings += check_hooks(project)
     return names, list(dict.fromkeys(findings))
 
 

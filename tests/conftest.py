@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from support import servers
+from support import postgres, servers
 
 
 @pytest.fixture
@@ -30,3 +30,16 @@ def redis_server(tmp_path: Path) -> Iterator[servers.Redis]:
     redis.start()
     yield redis
     redis.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    with postgres.postgres() as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """The URL of an empty database on a real PostgreSQL."""
+    with postgres.database(postgres_server) as url:
+        yield url

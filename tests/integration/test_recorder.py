@@ -1,26 +1,27 @@
-"""The recorder as a real process, on a real broker."""
+"""The recorder as a real process, on a real broker, with each of its databases."""
 
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+import sqlalchemy as sql
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from fpbus.bus import Bus, CallError, open_bus
 from fpbus.lifecycle import Settings, SettingsError
 from fpbus.recorder import serve
+from fpbus.recorder.database import history_url
 from fpbus.schemas import (
     CallCode,
     Latest,
@@ -66,14 +67,17 @@ def a_result(number: int, pipeline: str = "p", state: RunState = RunState.SUCCEE
 
 @dataclass
 class Recorder:
-    """A recorder's process, and its history's file."""
+    """A recorder's process, and its history."""
 
     settings: Settings
-    file: Path
     process: "subprocess.Popen[str]" = field(init=False)
+    engine: sql.Engine = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.engine = sql.create_engine(history_url(self.settings), poolclass=sql.NullPool)
 
     def start(self) -> "Recorder":
-        with (self.file.parent.parent / f"{self.settings.instance}.log").open("a") as errors:
+        with (self.settings.project_dir / f"{self.settings.instance}.log").open("a") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", SERVE],
                 env=self.settings.environment(),
@@ -95,25 +99,39 @@ class Recorder:
             self.process.stdout.close()
         return code
 
-    def rows(self, query: str, *parameters: str) -> list[Any]:
-        with closing(sqlite3.connect(self.file, timeout=5)) as connection:
-            return connection.execute(query, parameters).fetchall()
+    def rows(self, query: str, **parameters: str) -> list[Any]:
+        with self.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(sql.text(query), parameters)]
 
     def wait_for_row(self, run_id: str) -> None:
-        wait_for(lambda: self.rows("SELECT 1 FROM runs WHERE run_id = ?", run_id), what=f"the row of {run_id}")
+        wait_for(lambda: self.rows("SELECT 1 FROM runs WHERE run_id = :run_id", run_id=run_id), what=f"row of {run_id}")
+
+    @contextmanager
+    def locked(self) -> Generator[None]:
+        """Keep the recorder from writing."""
+        sqlite = self.engine.dialect.name == "sqlite"
+        with self.engine.connect() as connection:
+            connection.execute(sql.text("BEGIN IMMEDIATE" if sqlite else "LOCK TABLE leases IN EXCLUSIVE MODE"))
+            yield
 
     def freeze(self) -> None:
-        """Stop the process between two transactions: frozen within one, it would keep SQLite's lock from everyone."""
-        with closing(sqlite3.connect(self.file, timeout=5)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
+        """Stop the process, with SQLite between two transactions: within one it would keep the lock from everyone."""
+        with self.locked():
             self.process.send_signal(signal.SIGSTOP)
             wait_for(lambda: psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED)
 
+    def take_history_away(self) -> None:
+        if self.engine.dialect.name == "sqlite":
+            shutil.rmtree(self.settings.project_dir / ".fpbus")
+            return
+        with self.engine.begin() as connection:
+            connection.execute(sql.text("DROP SCHEMA public CASCADE"))
+            connection.execute(sql.text("CREATE SCHEMA public"))
+
     def let_lease_run_out(self) -> None:
         """Do in no time what a dead recorder's lease does in five seconds."""
-        with closing(sqlite3.connect(self.file, timeout=5)) as connection:
-            connection.execute("UPDATE leases SET expires_at = 0")
-            connection.commit()
+        with self.engine.begin() as connection:
+            connection.execute(sql.text("UPDATE leases SET expires_at = 0"))
 
 
 class Witness:
@@ -162,25 +180,25 @@ class Witness:
             self.services[message.topic.split("/")[3]] = decode(payload, ServiceStatus)
 
 
-@pytest.fixture
-def settings(mosquitto: Broker, tmp_path: Path) -> Settings:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def settings(mosquitto: Broker, tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
     project = tmp_path / "project"
     project.mkdir()
-    return Settings(mqtt_url=mosquitto.url, project=str(project), instance="one")
+    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
+    return Settings(mqtt_url=mosquitto.url, history_url=url, project=str(project), instance="one")
 
 
 @pytest.fixture
 def recorder(settings: Settings) -> Iterator[Recorder]:
-    process = Recorder(settings, settings.project_dir / ".fpbus" / "history.db").start()
+    process = Recorder(settings).start()
     yield process
     if process.process.poll() is None:
         process.end(signal.SIGKILL)
 
 
 @pytest.fixture
-def standby(recorder: Recorder, mosquitto: Broker) -> Iterator[Recorder]:
-    settings = Settings(mqtt_url=mosquitto.url, project=recorder.settings.project, instance="two")
-    process = Recorder(settings, recorder.file).start()
+def standby(recorder: Recorder) -> Iterator[Recorder]:
+    process = Recorder(replace(recorder.settings, instance="two")).start()
     yield process
     process.end(signal.SIGKILL)
 
@@ -334,12 +352,11 @@ def test_a_late_repeat_of_an_old_result_does_not_become_the_latest(recorder: Rec
 
 
 def test_a_locked_history_degrades_the_recorder_until_it_is_free(recorder: Recorder, witness: Witness) -> None:
-    with closing(sqlite3.connect(recorder.file)) as connection:
-        connection.execute("BEGIN EXCLUSIVE")
+    with recorder.locked():
         witness.publish(a_result(1))
         witness.wait_for_service("one", "degraded", active=True)
 
-        assert "locked" in (witness.services["one"].reason or "")
+        assert "lock" in (witness.services["one"].reason or "")
         assert not witness.receipts
 
     witness.wait_for_receipts(a_result(1))
@@ -347,7 +364,7 @@ def test_a_locked_history_degrades_the_recorder_until_it_is_free(recorder: Recor
 
 
 def test_a_history_that_was_taken_away_is_made_anew(recorder: Recorder, witness: Witness) -> None:
-    shutil.rmtree(recorder.file.parent)
+    recorder.take_history_away()
 
     witness.publish(a_result(1))
 
@@ -394,8 +411,10 @@ def test_a_recorder_that_is_asked_to_stop_lets_its_lease_go(recorder: Recorder, 
     witness.wait_for_service("one", "gone", active=False)
 
 
+@pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
 def test_nobody_else_may_read_the_history(recorder: Recorder) -> None:
-    modes = {file.name: file.stat().st_mode & 0o777 for file in recorder.file.parent.iterdir()}
+    folder = recorder.settings.project_dir / ".fpbus"
+    modes = {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()}
 
     assert set(modes.values()) == {0o600}
 

@@ -1,11 +1,5 @@
 """What the store of schedules keeps, on both of its databases."""
 
-import os
-import pwd
-import shutil
-import signal
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,67 +7,23 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sql
-from sqlalchemy.exc import OperationalError
 
 from fpbus.lifecycle import Settings, SettingsError
 from fpbus.scheduler.database import Database, StoreError, schedules_url
 from fpbus.scheduler.store import LEASE_S, NO_ERROR, LeaseLostError, Mark, Store, Stored, Version
 from fpbus.schemas import RunSettings, ScheduleSpec
-from support.servers import free_port
 from support.waiting import wait_for
 
 MONDAY = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    """Start a PostgreSQL; skip without one, except in CI."""
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not programs:
-        if os.environ.get("CI"):
-            pytest.fail("PostgreSQL is not installed, and CI has to have it")
-        pytest.skip("PostgreSQL is not installed")
-    # It refuses to run as root, and so needs a folder that somebody else may enter.
-    user = "postgres" if os.getuid() == 0 else None
-    folder = tempfile.mkdtemp(prefix="fpbus-pg-")
-    if user:
-        account = pwd.getpwnam(user)
-        os.chown(folder, account.pw_uid, account.pw_gid)
-    data, port = f"{folder}/data", free_port()
-    initdb = [str(programs[-1] / "initdb"), "-D", data, "-U", "fpbus", "-A", "trust", "--no-sync"]
-    subprocess.run(initdb, check=True, capture_output=True, user=user, cwd=folder)
-    serve = [str(programs[-1] / "postgres"), "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", folder]
-    with Path(folder, "log").open("wb") as log, subprocess.Popen(serve, stderr=log, user=user, cwd=folder) as server:
-        url = f"postgresql+psycopg://fpbus@127.0.0.1:{port}/postgres"
-        wait_for(lambda: _answers(url), 30, "PostgreSQL")
-        yield url
-        server.send_signal(signal.SIGINT)  # SIGTERM would wait for idle clients
-    shutil.rmtree(folder)
-
-
-def _answers(url: str) -> bool:
-    engine = sql.create_engine(url)
-    try:
-        with engine.connect():
-            return True
-    except OperationalError:
-        return False
-    finally:
-        engine.dispose()
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/sub/schedules.db"
-    server: str = request.getfixturevalue("postgres")
-    engine = sql.create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sql.text("drop schema public cascade"))
-        connection.execute(sql.text("create schema public"))
-    engine.dispose()
-    return server
+    database: str = request.getfixturevalue("postgres_url")
+    return database
 
 
 @pytest.fixture

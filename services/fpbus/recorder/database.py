@@ -1,7 +1,8 @@
 """The history's database: found, opened, written and read, with one error for every trouble that it may have.
 
 SQLite is opened in WAL mode with synchronous=FULL: what is committed outlives a power cut, and readers never
-wait for the writer. Statements are SQLAlchemy Core and keep to what SQLite and PostgreSQL have in common.
+wait for the writer. PostgreSQL ends the transaction of a recorder that was frozen within it, and no wait for a lock
+is without end. Statements are SQLAlchemy Core and keep to what SQLite and PostgreSQL have in common.
 """
 
 import contextlib
@@ -20,6 +21,8 @@ from fpbus.lifecycle import Settings, SettingsError
 from fpbus.schemas import FpbusError
 
 BUSY_TIMEOUT_S: Final = 1.0
+FROZEN_S: Final = 5.0
+CONNECT_TIMEOUT_S: Final = 5
 
 Insert = postgresql.Insert | sqlite.Insert
 
@@ -129,14 +132,20 @@ def _unusable(why: str) -> SettingsError:
 
 def _engine(url: sql.URL) -> sql.Engine:
     is_sqlite = url.get_backend_name() == "sqlite"
-    options = {"connect_args": {"timeout": BUSY_TIMEOUT_S}} if is_sqlite else {}
+    options = {"timeout": BUSY_TIMEOUT_S} if is_sqlite else {"connect_timeout": CONNECT_TIMEOUT_S}
     try:
-        engine = sql.create_engine(url, pool_pre_ping=True, hide_parameters=True, **options)
+        engine = sql.create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=options)
     except (SQLAlchemyError, ImportError) as error:
         raise _unusable(str(error)) from error
-    if is_sqlite:
-        event.listen(engine, "connect", _make_durable)
+    event.listen(engine, "connect", _make_durable if is_sqlite else _make_impatient)
     return engine
+
+
+def _make_impatient(connection: Any, _record: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET lock_timeout = '{BUSY_TIMEOUT_S}s'")
+        cursor.execute(f"SET idle_in_transaction_session_timeout = '{FROZEN_S}s'")
+    connection.commit()
 
 
 def _make_durable(connection: Any, _record: Any) -> None:

@@ -1,8 +1,8 @@
 """Who may record: one process at a time, whoever holds the role's lease in the database.
 
 The token is the fence. Whoever writes renews in the same transaction, so a recorder that was frozen, and
-replaced meanwhile, finds out before it has changed anything. (Frozen within a transaction it keeps SQLite's
-lock, and its standby waits until it goes on or dies.)
+replaced meanwhile, finds out before it has changed anything. (Frozen within a transaction it keeps the lock: SQLite's
+until it goes on or dies, PostgreSQL's for seconds.)
 """
 
 from typing import Final
@@ -55,4 +55,5 @@ class Lease:
             set_={"token": claim.excluded.token, "expires_at": claim.excluded.expires_at},
             where=may_take,
         )
+        # Not `rowcount`, which PostgreSQL's driver does not tell of an insert.
         return connection.execute(taken.returning(leases.c.role)).first() is not None

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier
 
 from support.servers import free_port
 from support.waiting import wait_for
@@ -49,9 +50,9 @@ def database(server: str) -> Generator[str]:
     """Make an empty database and give its URL; at the end it goes, with whoever still uses it."""
     name = f"test_{secrets.token_hex(6)}"
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
+        connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
         yield server.removesuffix("postgres") + name
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
 
 def _answers(url: str) -> bool:

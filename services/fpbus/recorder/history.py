@@ -139,7 +139,8 @@ def _conditions(query: ListRuns) -> Iterable[sql.ColumnElement[bool]]:
             yield runs.c[name] == wanted
     if query.schedule is not None:
         prefix = run_id_prefix(query.schedule)
-        yield runs.c.run_id.between(f"{prefix}0", f"{prefix}:")  # behind 9 comes a colon
+        yield runs.c.run_id >= f"{prefix}0"
+        yield runs.c.run_id < f"{prefix}:"  # comes behind 9
         yield runs.c.run_id.like(prefix.replace("_", r"\_") + "_" * len("20260329T010000Z-cbbb089c826c"), escape="\\")
     if query.since is not None:
         yield runs.c.at >= utc(query.since)

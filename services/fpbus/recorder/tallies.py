@@ -134,7 +134,7 @@ def sums(
         tallies.c.pipeline,
         tallies.c.state,
         tallies.c.bucket,
-        sql.func.sum(tallies.c.runs),
+        sql.cast(sql.func.sum(tallies.c.runs), sql.BigInteger),  # PostgreSQL sums to decimals
         sql.func.sum(tallies.c.seconds),
     ).group_by(tallies.c.pipeline, tallies.c.state, tallies.c.bucket)
     ended: dict[str, list[Line]] = {}

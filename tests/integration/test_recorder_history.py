@@ -1,4 +1,4 @@
-"""What the history answers: pages, filters and sums, beside the same worked out by hand; and old histories made new."""
+"""What both databases answer: pages, filters, sums, beside the same worked out by hand; and old histories made new."""
 
 import math
 import random
@@ -27,18 +27,24 @@ STATES: Final = ("succeeded", "succeeded", "succeeded", "failed", "dead", "cance
 #: The table as it was before it had counts, requests and where a run came from.
 OLD: Final = """
 CREATE TABLE runs (run_id VARCHAR NOT NULL PRIMARY KEY, pipeline VARCHAR NOT NULL, state VARCHAR NOT NULL,
-  attempt INTEGER NOT NULL, at DATETIME NOT NULL, accepted_at DATETIME, started_at DATETIME, finished_at DATETIME,
-  duration_s DOUBLE, runner TEXT, key TEXT, traceparent TEXT, outputs TEXT, error TEXT)
+  attempt INTEGER NOT NULL, at TIMESTAMP NOT NULL, accepted_at TIMESTAMP, started_at TIMESTAMP, finished_at TIMESTAMP,
+  duration_s DOUBLE PRECISION, runner TEXT, key TEXT, traceparent TEXT, outputs TEXT, error TEXT)
 """
 
 
-@pytest.fixture
-def connection() -> Iterator[sql.Connection]:
-    engine = sql.create_engine("sqlite://")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty(request: pytest.FixtureRequest) -> Iterator[sql.Connection]:
+    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else "sqlite://"
+    engine = sql.create_engine(url)
     with engine.connect() as connection:
-        metadata.create_all(connection)
         yield connection
     engine.dispose()
+
+
+@pytest.fixture
+def connection(empty: sql.Connection) -> sql.Connection:
+    metadata.create_all(empty)
+    return empty
 
 
 def a_row(number: int, dice: random.Random, state: str | None = None) -> RunRow:
@@ -107,7 +113,8 @@ def test_sums_are_those_of_the_runs_however_they_were_recorded(connection: sql.C
     assert [each.pipeline for each in stats] == ["boiler", "orders", "weather"]
     for each in stats:
         assert_alike(each, by_hand(list(known), each.pipeline))
-    assert history.stats(connection, "orders", None) == [stats[1]]
+    (orders,) = history.stats(connection, "orders", None)
+    assert_alike(orders, stats[1])
 
 
 def test_sums_since_an_hour_leave_out_what_ended_before(connection: sql.Connection) -> None:
@@ -204,29 +211,27 @@ def test_runs_of_a_schedule_are_known_by_their_ids(connection: sql.Connection) -
     assert {run.run_id for run in found} == set(ids[:2])
 
 
-def test_a_history_of_an_older_version_is_brought_up_to_date() -> None:
-    engine = sql.create_engine("sqlite://")
+def test_a_history_of_an_older_version_is_brought_up_to_date(empty: sql.Connection) -> None:
+    connection = empty
     dice = random.Random(11)
     rows = [a_row(number, dice) for number in range(400)]
-    with engine.connect() as connection:
-        connection.execute(sql.text(OLD))
-        old = [column["name"] for column in sql.inspect(connection).get_columns("runs")]
-        values = [{**{name: getattr(row, name, None) for name in old}, "duration_s": row.duration_s} for row in rows]
-        connection.execute(sql.insert(history.runs), values)
-        metadata.create_all(connection)
+    connection.execute(sql.text(OLD))
+    old = [column["name"] for column in sql.inspect(connection).get_columns("runs")]
+    values = [{**{name: getattr(row, name, None) for name in old}, "duration_s": row.duration_s} for row in rows]
+    connection.execute(sql.insert(history.runs), values)
+    metadata.create_all(connection)
 
-        upgrade(connection)
-        upgrade(connection)  # a repeat changes nothing
+    upgrade(connection)
+    upgrade(connection)  # a repeat changes nothing
 
-        assert {column["name"] for column in sql.inspect(connection).get_columns("runs")} == set(history.runs.c.keys())
-        assert {index["name"] for index in sql.inspect(connection).get_indexes("runs")} == {
-            index.name for index in history.runs.indexes
-        }
-        for each in history.stats(connection, None, None):
-            assert_alike(each, by_hand(rows, each.pipeline))
-        more = a_row(500, dice, "succeeded")
-        put(connection, [more])
-        (found,) = history.stats(connection, more.pipeline, None)
-        assert_alike(found, by_hand([*rows, more], more.pipeline))
-        assert connection.execute(sql.select(sql.func.min(tallies.c.runs))).scalar_one() >= 0
-    engine.dispose()
+    assert {column["name"] for column in sql.inspect(connection).get_columns("runs")} == set(history.runs.c.keys())
+    assert {index["name"] for index in sql.inspect(connection).get_indexes("runs")} == {
+        index.name for index in history.runs.indexes
+    }
+    for each in history.stats(connection, None, None):
+        assert_alike(each, by_hand(rows, each.pipeline))
+    more = a_row(500, dice, "succeeded")
+    put(connection, [more])
+    (found,) = history.stats(connection, more.pipeline, None)
+    assert_alike(found, by_hand([*rows, more], more.pipeline))
+    assert connection.execute(sql.select(sql.func.min(tallies.c.runs))).scalar_one() >= 0

@@ -238,6 +238,11 @@ def test_a_run_is_remembered_with_all_that_was_said_of_it(recorder: Recorder, wi
         "runner": "edge-1/1",
         "key": "k",
         "outputs": {"alarm": {"json": [1, None]}},
+        "timeline": [
+            {"at": "2026-11-22T12:00:00Z", "state": "accepted"},
+            {"at": "2026-11-22T12:00:00Z", "state": "started", "attempt": 1, "runner": "edge-1/1"},
+            {"at": "2026-11-22T12:00:01.350000Z", "state": "succeeded", "attempt": 1},
+        ],
     }
 
 

@@ -100,6 +100,24 @@ def test_a_status_that_comes_after_the_result_changes_nothing() -> None:
     assert folded.rows == []
 
 
+def test_the_timeline_has_each_state_of_each_attempt_in_order() -> None:
+    row = row_of(ended(2), retrying(1), accepted(60, duplicate=True), started(2), started(1), accepted(), started(2))
+
+    assert [(moment.state, moment.attempt, moment.at, moment.runner) for moment in row.timeline] == [
+        (RunState.ACCEPTED, 0, NOON, None),
+        (RunState.STARTED, 1, at(1), "edge/1"),
+        (RunState.RETRYING, 1, at(1.5), None),
+        (RunState.STARTED, 2, at(2), "edge/2"),
+        (RunState.SUCCEEDED, 2, at(2.25), None),
+    ]
+
+
+def test_of_a_run_that_never_gives_up_the_latest_moments_are_kept() -> None:
+    row = row_of(*(started(attempt) for attempt in range(1, 201)))
+
+    assert [moment.attempt for moment in row.timeline] == list(range(137, 201))
+
+
 def test_a_late_acceptance_is_not_lost() -> None:
     row = row_of(started(), accepted())
 

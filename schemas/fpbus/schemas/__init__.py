@@ -12,6 +12,7 @@ from .calls import Cancel as Cancel
 from .calls import Cancelled as Cancelled
 from .calls import HeldRuns as HeldRuns
 from .calls import ListRuns as ListRuns
+from .calls import Moment as Moment
 from .calls import NoArguments as NoArguments
 from .calls import PipelineStats as PipelineStats
 from .calls import QueueDepth as QueueDepth

@@ -138,11 +138,21 @@ class Stats(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
     since: datetime | None = None
 
 
+class Moment(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """When a run came into a state. Each attempt comes into each state once."""
+
+    at: datetime
+    state: RunState
+    attempt: int = 0
+    runner: str | None = None
+    reason: str | None = None
+
+
 class RunRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One run as the history remembers it. `outputs` and `error` are those of the recorded attempt.
 
-    `after` is the run whose end asked for this one, `retry_of` the one that this one repeats. A listing has neither
-    `outputs` nor `request`.
+    `after` is the run whose end asked for this one, `retry_of` the one that this one repeats. A listing has no
+    `outputs`, no `request` and no `timeline`.
     """
 
     run_id: str
@@ -161,6 +171,7 @@ class RunRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     request: RunRequest | None = None
     outputs: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
+    timeline: list[Moment] = []
 
 
 class PipelineStats(Struct, frozen=True, kw_only=True, omit_defaults=True):

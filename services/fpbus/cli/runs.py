@@ -11,7 +11,7 @@ from .inputs import make_listing, read_moment
 from .options import Format, FormatOption, PipelineOption, ProjectOption, RunArgument, StateName
 from .output import Columns, show_data, show_list, show_table, tell, write
 from .steering import retry
-from .words import duration, moment, sentence_of, show_outputs
+from .words import duration, instant, moment, sentence_of, show_outputs
 
 if TYPE_CHECKING:
     from fpbus.control import Control
@@ -44,6 +44,14 @@ _STATS: Columns = {
     "P95": lambda stats: duration(stats.p95_s),
     "P99": lambda stats: duration(stats.p99_s),
     "LAST ENDED": lambda stats: moment(stats.last_finished_at),
+}
+
+_TIMELINE: Columns = {
+    "AT": lambda each: instant(each.at),
+    "STATE": lambda each: str(each.state),
+    "ATTEMPT": lambda each: str(each.attempt or ""),
+    "RUNNER": lambda each: each.runner or "",
+    "REASON": lambda each: each.reason or "",
 }
 
 
@@ -161,6 +169,9 @@ def _show_record(record: "RunRecord") -> None:
     for name, value in facts.items():
         if value:
             write(f"{name:<9} {value}")
+    if record.timeline:
+        write("")
+        show_table(list(_TIMELINE), [[cell(each) for cell in _TIMELINE.values()] for each in record.timeline])
     if record.request and record.request.inputs:
         write("")
         inputs = record.request.inputs.items()

@@ -47,6 +47,11 @@ def moment(at: datetime | None) -> str:
     return at.strftime("%Y-%m-%d %H:%M:%SZ") if at else ""
 
 
+def instant(at: datetime) -> str:
+    """Write a time in UTC, to the millisecond."""
+    return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03}Z"
+
+
 def sentence_of(error: "RunError") -> str:
     kind = f"{error.type}: " if error.type else ""
     node = f" (node {error.node})" if error.node else ""

@@ -6,6 +6,7 @@ repetition and the way in which events were batched leave no trace.
 * The furthest attempt decides, and within it the furthest state; `RunState` is declared in the order of a life.
 * What belongs to one attempt (start, runner) comes from that attempt alone.
 * Of two values for the same fact the smaller one stands: for times that is the first.
+* The timeline is that of all attempts.
 
 Only what upstream forbids depends on order: of two different ends of one run the first one heard stands.
 """
@@ -35,6 +36,8 @@ from fpbus.schemas import (
     topics,
 )
 
+from .timeline import Timeline, join_timelines, timeline_of_result, timeline_of_status
+
 _MOST_ATTEMPTS: Final = 2**31 - 1  # what an integer column of every database holds
 _NESTING: Final = 256  # a result wraps outputs that have passed the limit of their own
 _RANK: Final = {state: rank for rank, state in enumerate(RunState)}
@@ -61,6 +64,7 @@ class RunRow(Struct, frozen=True, kw_only=True):
     request: str | None = None
     outputs: str | None = None
     error: str | None = None
+    timeline: Timeline = ()
 
     @property
     def duration_s(self) -> float | None:
@@ -175,6 +179,7 @@ def _row_of_status(status: RunStatus) -> RunRow:
         after=_text(status.after),
         traceparent=_text(status.traceparent),
         request=None if status.request is None else encode(status.request).decode(),
+        timeline=timeline_of_status(status),
     )
 
 
@@ -193,6 +198,7 @@ def _row_of_result(result: RunResult) -> RunRow:
         traceparent=_text(result.traceparent),
         outputs=encode(result.outputs).decode() if result.outputs else None,
         error=None if result.error is None else encode(result.error).decode(),
+        timeline=timeline_of_result(result),
     )
 
 
@@ -225,6 +231,7 @@ def _join(one: RunRow, other: RunRow) -> RunRow:
         after=_first(one.after, other.after),
         traceparent=_first(one.traceparent, other.traceparent),
         request=_first(one.request, other.request),
+        timeline=join_timelines(one.timeline, other.timeline),
     )
     if ahead.attempt != behind.attempt:
         return joined

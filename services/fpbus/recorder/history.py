@@ -36,6 +36,7 @@ runs: Final = sql.Table(
     sql.Column("request", sql.Text),
     sql.Column("outputs", sql.Text),
     sql.Column("error", sql.Text),
+    sql.Column("timeline", sql.Text),
     sql.Index("runs_by_time", "at"),
     sql.Index("runs_by_pipeline_and_time", "pipeline", "at"),
     sql.Index("runs_by_state_and_time", "state", "at"),
@@ -49,8 +50,8 @@ for _name, _columns, _where in (
 
 _KEPT: Final = RunRow.__struct_fields__
 _SHOWN: Final = RunRecord.__struct_fields__
-_LISTED: Final = tuple(name for name in _SHOWN if name not in {"outputs", "request"})
-_JSON: Final = ("outputs", "error", "request")
+_LISTED: Final = tuple(name for name in _SHOWN if name not in {"outputs", "request", "timeline"})
+_JSON: Final = ("outputs", "error", "request", "timeline")
 _FIND: Final = sql.select(*[runs.c[name] for name in _KEPT]).where(
     runs.c.run_id.in_(sql.bindparam("run_ids", expanding=True))
 )
@@ -67,8 +68,7 @@ def put(connection: sql.Connection, rows: Collection[RunRow], known: Mapping[str
     if not rows:
         return
     count(connection, [known[row.run_id] for row in rows if row.run_id in known], rows)
-    values = [msgspec.structs.asdict(row) | {"duration_s": row.duration_s} for row in rows]
-    connection.execute(_put_statement(connection.dialect.name), values)
+    connection.execute(_put_statement(connection.dialect.name), [_values(row) for row in rows])
 
 
 @lru_cache
@@ -148,13 +148,22 @@ def _conditions(query: ListRuns) -> Iterable[sql.ColumnElement[bool]]:
         yield runs.c.at <= utc(query.until)
 
 
+def _values(row: RunRow) -> dict[str, Any]:
+    timeline = msgspec.json.encode(row.timeline).decode()
+    return {**msgspec.structs.asdict(row), "duration_s": row.duration_s, "timeline": timeline}
+
+
 def _row(line: Sequence[Any]) -> RunRow:
-    return msgspec.convert(dict(zip(_KEPT, line, strict=True)), RunRow)
+    values: dict[str, Any] = dict(zip(_KEPT, line, strict=True))
+    values["timeline"] = msgspec.json.decode(values["timeline"] or "[]")
+    return msgspec.convert(values, RunRow)
 
 
 def _record(names: Sequence[str], line: Sequence[Any]) -> RunRecord:
     values: dict[str, Any] = dict(zip(names, line, strict=True))
     for name in _JSON:
-        if values.get(name) is not None:
+        if values.get(name) is None:
+            values.pop(name, None)
+        else:
             values[name] = msgspec.json.decode(values[name])
     return msgspec.convert(values, RunRecord)

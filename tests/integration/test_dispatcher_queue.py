@@ -699,10 +699,15 @@ def test_a_foreign_job_is_set_aside_in_a_full_redis_too(work: WorkQueue, raw: An
 # RQ's own tools.
 
 
+@pytest.fixture(scope="module")
+def hamilton() -> None:
+    """Load Hamilton's extensions: they import Dask, which pickles functions of its own while it loads."""
+    registry.initialize()
+
+
 @pytest.fixture
-def no_pickle(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def no_pickle(hamilton: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Trip over everything that would read a pickle in this process."""
-    registry.initialize()  # Hamilton's extensions import Dask, which pickles functions of its own while it loads
     trips: list[str] = []
 
     def trip(*_: Any, **__: Any) -> None:

@@ -19,11 +19,13 @@ from .calls import QueueDepth as QueueDepth
 from .calls import Queues as Queues
 from .calls import Reply as Reply
 from .calls import RunRecord as RunRecord
+from .calls import SetWorkers as SetWorkers
 from .calls import ShowRun as ShowRun
 from .calls import Stats as Stats
 from .calls import Submit as Submit
 from .calls import Submitted as Submitted
 from .calls import WorkerInfo as WorkerInfo
+from .calls import WorkersSet as WorkersSet
 from .codes import CallCode as CallCode
 from .codes import FailureCode as FailureCode
 from .codes import Priority as Priority
@@ -38,6 +40,7 @@ from .config import LimitsConfig as LimitsConfig
 from .config import PipelineConfig as PipelineConfig
 from .config import PipelineLimits as PipelineLimits
 from .config import ProjectConfig as ProjectConfig
+from .config import QueueConfig as QueueConfig
 from .config import RateConfig as RateConfig
 from .config import RunConfig as RunConfig
 from .config import RunnerConfig as RunnerConfig

@@ -70,11 +70,12 @@ class Cancelled(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class QueueDepth(Struct, frozen=True, kw_only=True):
-    """How many runs wait in one queue."""
+    """How many runs wait in one queue, for their turn or for their time, and how many workers serve it."""
 
     name: str
     queued: int
     delayed: int
+    workers: int = 0
 
 
 class HeldRuns(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -106,6 +107,21 @@ class WorkerInfo(Struct, frozen=True, kw_only=True, omit_defaults=True):
     run_id: str | None = None
     pipeline: str | None = None
     since: datetime | None = None
+
+
+class SetWorkers(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """`runner/set_workers`: have so many until the process ends. All runners hear it; the one that is named does it."""
+
+    instance: Annotated[str, Meta(min_length=1, max_length=128)]
+    workers: Annotated[int, Meta(ge=1, le=1024)]
+
+
+class WorkersSet(Struct, frozen=True, kw_only=True):
+    """Answer to `set_workers`: how many there were, and are. Those who leave finish the run in hand first."""
+
+    instance: str
+    before: int
+    workers: int
 
 
 class ListRuns(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

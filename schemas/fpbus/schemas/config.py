@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from .adapters import AdapterConfig, Port
 from .codes import Priority
+from .lanes import QueueLabel, QueueNames
 from .layers import lay
 from .names import PipelineName
 from .schedules import ScheduleConfig
@@ -35,8 +36,9 @@ class HistoryConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, for
 
 
 class RunnerConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """`runner:` in `conf/project.yml`. A worker that is silent for `lease_s` is lost."""
+    """`runner:` in `conf/project.yml`. A worker that is silent for `lease_s` is lost. No `queues` are all queues."""
 
+    queues: QueueNames | None = None
     workers: Annotated[int, Meta(ge=1, le=1024)] = 1
     lease_s: Annotated[float, Meta(ge=1, le=MOST_SECONDS)] = 10.0
     runs_per_horse: Annotated[int, Meta(ge=1)] = 100_000
@@ -57,17 +59,23 @@ class BackendConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, for
     cert_file: str | None = None
     key_file: str | None = None
     ca_file: str | None = None
-    queues: list[str] | str | None = None
+    queues: QueueNames | None = None
 
 
 class QueueConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One Redis with its workers. `redis_host` and `redis_port` are short for `backend.host` and `backend.port`."""
+    """One Redis with its workers. `redis_host`, `redis_port` and `queues` are short for those of `backend`."""
 
     type: Literal["rq"] = "rq"
+    queues: QueueNames | None = None
     num_workers: Annotated[int, Meta(ge=1, le=1024)] | None = None
     redis_host: str | None = None
     redis_port: Port | None = None
     backend: BackendConfig | None = None
+
+    @property
+    def served(self) -> QueueNames | None:
+        """The queues that its workers serve; None for all."""
+        return self.queues or (self.backend.queues if self.backend else None) or None
 
     @property
     def redis_url(self) -> str | None:
@@ -150,6 +158,8 @@ class RunConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_
 
     `max_retries` counts the tries after the first. The delay before the n-th of them, in seconds, is
     `retry_delay * backoff ** (n - 1) * (1 + random.uniform(-jitter_factor, jitter_factor))`.
+
+    `queue` is for workers that serve it; a message cannot choose it.
     """
 
     inputs: dict[str, Any] = {}
@@ -168,6 +178,12 @@ class RunConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_
     retry_exceptions: list[str] = []
     timeout_s: Timeout | None = None
     priority: Priority = Priority.DEFAULT
+    queue: QueueLabel | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a priority in the place of a queue."""
+        if self.queue in {Priority.HIGH, Priority.LOW}:
+            raise ValueError(f"queue is {self.queue!r}, which is a priority: say `priority: {self.queue}`")
 
     def override(self, settings: RunSettings) -> "RunConfig":
         """Lay the settings of one run over these; raise `msgspec.ValidationError` for what does not fit."""

@@ -12,8 +12,9 @@ from .states import RunState
 #: Where a run can be found in Redis; `paused` are the queued runs of paused pipelines.
 JobState = Literal["delayed", "queued", "paused", "started", "retrying", "succeeded", "failed", "cancelled", "dead"]
 
-#: Why a queued run is not started although workers are free; `turn`: it came back, and has its turn with those.
-Held = Literal["paused", "limit", "rate", "turn"]
+#: Why a queued run is not started although workers are free; `turn`: it came back, and has its turn with those;
+#: `unserved`: no worker serves its queue.
+Held = Literal["paused", "limit", "rate", "turn", "unserved"]
 
 QueueName = Annotated[str, Meta(min_length=1, max_length=128)]
 

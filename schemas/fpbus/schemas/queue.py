@@ -22,6 +22,9 @@ The keys under `rq:` are RQ's own, so that its tools see true queues, workers an
     fpbus:limits                hash    the limits of pipelines that have some, as JSON
     fpbus:rate:<pipeline>       hash    a token bucket: `tokens`, and how many those were when (ms)
     fpbus:seq                   string  how many runs there were: gives each its place in line
+    fpbus:queues                zset    queues that ever got a run, by when that was first (ms)
+    fpbus:workers               hash    by worker: until when it is believed without a heartbeat (ms), a blank, and the
+                                        queues it serves, with commas, or `*` for all
     fpbus:doorbell:<queue>      list    rung when a queue gets work; idle workers wait on it
     fpbus:dispatcher            string  token of the active dispatcher
     fpbus:deliveries, :order    hash, list   packet ids of the session's last messages without a run id
@@ -35,13 +38,13 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from .codes import Priority
+from .lanes import PRIORITY_LANES
 from .requests import RunRequest
 
 #: The one function that a job may name. Nothing looks it up: a runner knows what to do with it.
 JOB_FUNCTION: Final = "fpbus.runner.execute"
 
-QUEUES: Final = tuple(str(priority) for priority in Priority)
+QUEUES: Final = PRIORITY_LANES  # those that are always there
 
 JOB: Final = "rq:job:"
 QUEUE: Final = "rq:queue:"
@@ -56,6 +59,9 @@ ENDED: Final = "fpbus:ended"
 HELD: Final = "fpbus:held"
 HELD_COUNTS: Final = "fpbus:held:counts"
 PAUSED: Final = "fpbus:paused"
+QUEUES_USED: Final = "fpbus:queues"
+WORKERS: Final = "fpbus:workers"
+ALL_QUEUES: Final = "*"
 DOORBELL: Final = "fpbus:doorbell:"
 DISPATCHER: Final = "fpbus:dispatcher"
 DELIVERIES: Final = "fpbus:deliveries"

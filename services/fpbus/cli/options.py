@@ -37,6 +37,14 @@ def _set_log_level(level: Level | None) -> Level | None:
     return level
 
 
+def _check_queues(names: str | None) -> str | None:
+    if names is not None:
+        from fpbus.schemas.lanes import read_lanes
+
+        read_lanes(names)
+    return names
+
+
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
 ProjectOption = Annotated[
     str | None,
@@ -52,6 +60,15 @@ RunIfAny = Annotated[str | None, typer.Argument(metavar="RUN", callback=_check_r
 RunIdOption = Annotated[
     str | None,
     typer.Option("--run-id", metavar="ID", callback=_check_run, help="Id of the run; the same id never runs twice."),
+]
+QueueNamesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--queue-names",
+        metavar="A,B",
+        callback=_check_queues,
+        help="Which queues the workers serve, in this order.  [default: as the project says, else all]",
+    ),
 ]
 LogLevelOption = Annotated[
     Level | None,

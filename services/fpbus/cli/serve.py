@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .inputs import read_names
-from .options import ProjectOption, RoleName
+from .options import ProjectOption, QueueNamesOption, RoleName
 from .settings import settings_of
 
 if TYPE_CHECKING:
@@ -21,10 +20,8 @@ def serve(  # noqa: PLR0917 (Typer makes options of them)
     instance: Annotated[
         str | None, typer.Option(metavar="NAME", help="Name among its like.  [default: this host]")
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Runner: how many runs at a time.")] = None,
-    queue_names: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="Runner: only from these queues: high, default, low.")
-    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=1024, help="Runner: how many runs at a time.")] = None,
+    queue_names: QueueNamesOption = None,
     interval: Annotated[
         float | None, typer.Option(metavar="SECONDS", min=0.1, help="Scheduler: how often it reads its store again.")
     ] = None,
@@ -66,7 +63,7 @@ def serve_here(
     elif role == "runner":
         from fpbus.runner import serve as serve_runner
 
-        serve_runner(settings, workers, read_names(queue_names, "--queue-names"))
+        serve_runner(settings, workers, queue_names)
     elif role == "recorder":
         from fpbus.recorder import serve as serve_recorder
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from fpbus.schemas import TERMINAL, ChooseJobs, JobInfo, RunResult, RunState
-from fpbus.schemas.queue import HELD, LEASES, QUEUE, QUEUES, SCHEDULED, RunJob
+from fpbus.schemas.queue import HELD, LEASES, QUEUE, SCHEDULED, RunJob
 
 from .handlers import cancelled_result
 from .jobs import Place, Wanted, places_of
@@ -19,11 +19,6 @@ from .queue import RunQueue
 STEP_MOST: Final = 1_000
 LOOK_AT_ONCE: Final = 200
 _SLACK: Final = 500  # places that a queue may have moved on between a look and the script
-
-_WAITING: Final = [Place(HELD), *[Place(SCHEDULED + queue) for queue in QUEUES], *[Place(QUEUE + q, q) for q in QUEUES]]
-#: Started ones last: what is taken by a worker meanwhile is met there.
-UNENDED: Final = [*_WAITING, Place(LEASES)]
-_ENDED: Final = [Place(f"rq:{registry}:{queue}") for registry in ("finished", "failed", "canceled") for queue in QUEUES]
 
 
 class Step(NamedTuple):
@@ -65,7 +60,7 @@ class Chooser:
     def step(self, chosen: ChooseJobs, *, delete: bool) -> Step:
         """Do the next step of many. To do one again is harmless: what is gone already does not fit any more."""
         wanted = Wanted(chosen.queue, chosen.state, chosen.pipeline)
-        places = _places(wanted, delete=delete)
+        places = _places(wanted, self._queue.jobs.queues(), delete=delete)
         number, left_there = (int(part) for part in (chosen.cursor or "0:0").split(":"))
         cancelled, marked, removed, looked = 0, 0, 0, 0
         while number < len(places) and looked < STEP_MOST:
@@ -106,6 +101,10 @@ class Chooser:
             self._marked(job.run_id)
 
 
-def _places(wanted: Wanted, *, delete: bool) -> list[Place]:
-    places = places_of(wanted) if wanted.state else UNENDED + (_ENDED if delete else [])
-    return places if delete or wanted.state not in TERMINAL else []
+def _places(wanted: Wanted, queues: Sequence[str], *, delete: bool) -> list[Place]:
+    """Started ones come last of those that have not ended: what is taken by a worker meanwhile is met there."""
+    if wanted.state:
+        return places_of(wanted, queues) if delete or wanted.state not in TERMINAL else []
+    waiting = [place for queue in queues for place in (Place(SCHEDULED + queue), Place(QUEUE + queue, queue))]
+    ended = [Place(f"rq:{registry}:{queue}") for queue in queues for registry in ("finished", "failed", "canceled")]
+    return [Place(HELD), *waiting, Place(LEASES), *(ended if delete else [])]

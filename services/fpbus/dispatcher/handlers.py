@@ -30,6 +30,7 @@ from fpbus.schemas import (
     is_pipeline_name,
     topics,
 )
+from fpbus.schemas.lanes import lane_of
 from fpbus.schemas.queue import RunJob
 
 _HEAD_BYTES: Final = 120
@@ -154,7 +155,7 @@ def admit(  # noqa: PLR0917 (all of them decide)
         timeout_s=request.timeout_s or run.timeout_s or rules.limits.job_timeout_s,
         dedup_window_s=rules.limits.dedup_window_s,
         lost_attempts=rules.limits.lost_attempts,
-        queue=str(request.priority or run.priority or Priority.DEFAULT),
+        queue=lane_of(run.queue, request.priority or run.priority or Priority.DEFAULT),
         not_before=request.not_before if request.not_before and request.not_before > now else None,
         retry_of=retry_of,
         follow=bool(rules.pipelines[name].on_success or rules.pipelines[name].on_failure),

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from fpbus.schemas import TERMINAL, JobInfo, JobState, RunState
+from fpbus.schemas.lanes import lanes_of
 from fpbus.schemas.queue import (
     HELD,
     HELD_COUNTS,
@@ -17,10 +18,13 @@ from fpbus.schemas.queue import (
     PAUSED,
     QUEUE,
     QUEUES,
+    QUEUES_USED,
     SCHEDULED,
     RunJob,
     read_job_data,
 )
+
+from .serving import Serving, ask, serving_of
 
 _FIELDS: Final = ("origin", "held", "key", "attempt", "lost", "worker_name", "created_at", "started_at", "ended_at")
 _FIRST: Final = 100  # of a line: the rest has its turn half a second later
@@ -52,16 +56,16 @@ class Wanted(NamedTuple):
 
     def fits(self, job: JobInfo) -> bool:
         """Tell whether a run is one of those."""
-        if self.pipeline not in {None, job.pipeline} or self.queue not in {None, job.queue}:
+        if self.pipeline not in {None, job.pipeline} or (self.queue and job.queue not in lanes_of(self.queue)):
             return False
         if self.state == "paused":
             return job.state is RunState.QUEUED and job.held == "paused"
         return self.state in {None, job.state}
 
 
-def places_of(wanted: Wanted) -> list[Place]:
-    """Return where such runs are; runs of other states may be there too."""
-    queues = [wanted.queue] if wanted.queue else QUEUES
+def places_of(wanted: Wanted, queues: Sequence[str]) -> list[Place]:
+    """Return where in these queues such runs are; runs of other states may be there too."""
+    queues = lanes_of(wanted.queue) if wanted.queue else queues
     if wanted.state in {"queued", "paused"}:
         return [Place(HELD), *[Place(QUEUE + queue, queue) for queue in queues]]
     if wanted.state == "started":
@@ -83,7 +87,17 @@ class Jobs:
 
     def places(self, wanted: Wanted) -> list[Place]:
         """Return where to look for runs; without a state, for those that have not ended, by acceptance."""
-        return [Place(OPEN)] if wanted.state is None else places_of(wanted)
+        return [Place(OPEN)] if wanted.state is None else places_of(wanted, self.queues())
+
+    def queues(self) -> list[str]:
+        """Return the queues that there are; a new one comes last, so that who counts them can go on."""
+        used = [name.decode() for name in self._redis.zrange(QUEUES_USED, 0, -1)]
+        return [*QUEUES, *[name for name in used if name not in QUEUES]]
+
+    def serving(self) -> Serving:
+        with self._redis.pipeline(transaction=False) as pipeline:
+            ask(pipeline)
+            return serving_of(*pipeline.execute())
 
     def sizes(self, places: Iterable[Place]) -> list[int]:
         with self._redis.pipeline(transaction=False) as pipeline:
@@ -104,12 +118,16 @@ class Jobs:
         """Return what is known of runs; one that nobody knows any more is left out."""
         with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.hkeys(PAUSED)
+            ask(pipeline)
             for run_id in run_ids:
                 pipeline.hmget(LEDGER + run_id, "s", "p")
                 pipeline.hmget(JOB + run_id, *_FIELDS)
-            paused, *rows = pipeline.execute()
+            paused, time, workers, *rows = pipeline.execute()
         found = zip(run_ids, rows[::2], rows[1::2], strict=True)
-        known = {run_id: _info(run_id, ledger, fields, paused) for run_id, ledger, fields in found if ledger[0]}
+        serving = serving_of(time, workers)
+        known = {
+            run_id: _info(run_id, ledger, fields, paused, serving) for run_id, ledger, fields in found if ledger[0]
+        }
         return known | self._with_times([info for info in known.values() if info.state in _WAIT_FOR_A_TIME])
 
     def _with_times(self, delayed: Sequence[JobInfo]) -> dict[str, JobInfo]:
@@ -179,15 +197,24 @@ def _run_id(entry: bytes) -> str:
     return entry.decode(errors="replace").partition(":")[0]
 
 
-def _info(run_id: str, ledger: Sequence[bytes | None], fields: Sequence[bytes | None], paused: list[bytes]) -> JobInfo:
+def _info(
+    run_id: str,
+    ledger: Sequence[bytes | None],
+    fields: Sequence[bytes | None],
+    paused: Sequence[bytes],
+    serving: Serving,
+) -> JobInfo:
     texts = {name: value.decode() for name, value in zip(_FIELDS, fields, strict=True) if value}
     state = RunState((ledger[0] or b"").decode())
+    queue = texts.get("origin")
     held = texts.get("held") or ("paused" if ledger[1] in paused else None)
+    if held is None and queue and not serving.count(queue):
+        held = "unserved"
     return JobInfo(
         run_id=run_id,
         pipeline=(ledger[1] or b"").decode(),
         state=state,
-        queue=texts.get("origin"),
+        queue=queue,
         held=held if state is RunState.QUEUED else None,  # type: ignore[arg-type]  # the scripts' own words
         key=texts.get("key"),
         attempt=int(texts.get("attempt", 0)),

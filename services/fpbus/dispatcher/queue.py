@@ -4,6 +4,7 @@ RQ's own `Job.create(...).to_dict()` gives the hash of a job; what differs from 
 because making a Job costs more than all the rest of a submission. See `fpbus.schemas.queue` for the keys.
 """
 
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 from rq.job import Job, JobStatus
 from rq.utils import utcformat
@@ -32,7 +34,6 @@ from fpbus.schemas.queue import (
     OUTBOX_DUE,
     PAUSED,
     QUEUE,
-    QUEUES,
     SCHEDULED,
     Execution,
     RunJob,
@@ -40,6 +41,7 @@ from fpbus.schemas.queue import (
     job_data,
     read_job_data,
 )
+from fpbus.schemas.redis_server import check_redis
 
 from .jobs import Jobs
 
@@ -117,6 +119,11 @@ class RunQueue:
     def close(self) -> None:
         self._redis.close()
 
+    def check_server(self) -> None:
+        """Raise `RedisTooOldError` for a server that cannot run our scripts."""
+        with contextlib.suppress(NoPermissionError):  # a user who may not ask; the scripts will tell
+            check_redis(self._redis.info("server"))
+
     def hold_lease(self, heir_of: str = "") -> bool:
         """Take or keep the lease; `heir_of` is the token of a dispatcher that is known to be gone."""
         return bool(self._lease(args=[self._token, LEASE_MS, heir_of]))
@@ -146,7 +153,7 @@ class RunQueue:
 
     def promote(self) -> int:
         """Queue the delayed runs whose time has come; return how many."""
-        return int(self._run(self._promote, utcformat(datetime.now(UTC)), *QUEUES))
+        return int(self._run(self._promote, utcformat(datetime.now(UTC)), *self.jobs.queues()))
 
     def lapsed(self) -> list[Lost]:
         """Return executions whose workers have gone silent, the longest first."""
@@ -240,14 +247,18 @@ class RunQueue:
         self._redis.zrem(ENDED, *run_ids)
 
     def depths(self) -> Queues:
+        names, serving = self.jobs.queues(), self.jobs.serving()
         with self._redis.pipeline(transaction=False) as pipeline:
-            for name in QUEUES:
+            for name in names:
                 pipeline.llen(QUEUE + name)
                 pipeline.zcard(SCHEDULED + name)
             pipeline.zcard(LEASES).zcard(OPEN).zcard(OUTBOX_DUE).hgetall(HELD_COUNTS).hgetall(PAUSED)
             *counts, running, open_runs, unrecorded, held, paused = pipeline.execute()
-        pairs = zip(QUEUES, counts[0::2], counts[1::2], strict=True)
-        queues = [QueueDepth(name=name, queued=queued, delayed=delayed) for name, queued, delayed in pairs]
+        pairs = zip(names, counts[0::2], counts[1::2], strict=True)
+        queues = [
+            QueueDepth(name=name, queued=queued, delayed=delayed, workers=serving.count(name))
+            for name, queued, delayed in pairs
+        ]
         waiting = _held_runs(held, paused)
         return Queues(queues=queues, running=running, open=open_runs, unrecorded=unrecorded, held=waiting)
 

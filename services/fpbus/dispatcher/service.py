@@ -23,6 +23,7 @@ from redis.exceptions import OutOfMemoryError
 from fpbus.bus import Answerer, Delivery, Inbox, WakingInbox, open_bus
 from fpbus.lifecycle import ServicePresence, Settings, Stop
 from fpbus.schemas import (
+    FpbusError,
     Recorded,
     Role,
     RunResult,
@@ -34,6 +35,7 @@ from fpbus.schemas import (
     topics,
 )
 from fpbus.schemas.queue import RunJob
+from fpbus.schemas.redis_server import RedisTooOldError
 
 from .calls import DispatcherCalls
 from .catalog import Catalog
@@ -82,6 +84,7 @@ class DispatcherService:
         self._handled_at = 0.0
         self._new_session = False
         self._rules_in_force: Rules | None = None
+        self._refusal: FpbusError | None = None
         self._working = threading.Event()
         self._thread = threading.Thread(target=self._guarded_run, name="dispatcher", daemon=True)
         url = settings.need("mqtt_url")
@@ -97,12 +100,14 @@ class DispatcherService:
         self._calls = Answerer(self._bus, Role.DISPATCHER, settings.instance, calls.verbs())
 
     def start(self) -> None:
-        """Return when this dispatcher is active, or stands by."""
+        """Return when this dispatcher is active, or stands by. Raises `RedisTooOldError`."""
         self._presence_bus.subscribe(self._rivals, topics.presence(Role.DISPATCHER, "+"))
         self._presence_bus.start()
         self._thread.start()
         while not self._stop.requested and not self._working.wait(0.1):
             pass
+        if self._refusal is not None:
+            raise self._refusal
 
     def stop(self) -> None:
         """Finish what is in hand, then give up lease and session."""
@@ -127,12 +132,16 @@ class DispatcherService:
 
     def _guarded_run(self) -> None:
         try:
+            self._held(self._queue.check_server)
             self._stand_by()
             if not self._stop.requested:
                 self._go_active()
                 self._serve()
         except _Stopped:
             pass
+        except RedisTooOldError as refusal:
+            self._refusal = refusal
+            self._stop.request()
         except FencedError:
             self._stop.request("another dispatcher holds the lease now")
         except Exception:

@@ -22,7 +22,7 @@ local seq_before = seq
 local function check_keys(queue)
   local kinds = {['rq:queues'] = 'set', ['rq:queue:' .. queue] = 'list', ['rq:scheduled:' .. queue] = 'zset',
                  ['fpbus:doorbell:' .. queue] = 'list', ['fpbus:open'] = 'zset', ['fpbus:deliveries'] = 'hash',
-                 ['fpbus:deliveries:order'] = 'list', ['fpbus:held'] = 'zset', ['fpbus:held:counts'] = 'hash'}
+                 ['fpbus:deliveries:order'] = 'list', ['fpbus:queues'] = 'zset', ['fpbus:held'] = 'zset', ['fpbus:held:counts'] = 'hash'}
   for key, kind in pairs(kinds) do
     local found = redis.call('TYPE', key).ok
     if found ~= kind and found ~= 'none' then error(key .. ' is a ' .. found .. ', where a ' .. kind .. ' belongs') end
@@ -62,6 +62,7 @@ for _ = 1, count do
     seq = seq + 1
     redis.call('HSET', 'rq:job:' .. id, 'seq', seq, unpack(ARGV, first, last))
     redis.call('SADD', 'rq:queues', 'rq:queue:' .. queue)
+    redis.call('ZADD', 'fpbus:queues', 'NX', millis, queue)
     local why = due == '' and why_held(pipeline, key)
     if why then
       hold(id, queue, pipeline, key, seq, why)

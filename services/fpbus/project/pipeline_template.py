@@ -47,6 +47,7 @@ run:
   # retry_exceptions: []       # all of them; or such as [TimeoutError, requests.exceptions.ConnectionError]
   # timeout_s: 3600.0
   # priority: default          # high, default or low
+  # queue: gpu                 # only for workers that serve it; none is for all
 
 # Reach the functions by argument name.
 params:

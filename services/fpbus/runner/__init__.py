@@ -9,36 +9,39 @@ if TYPE_CHECKING:
     from fpbus.lifecycle import Settings
 
 
-def serve(settings: "Settings", workers: int | None = None, queues: list[str] | None = None) -> None:
-    """Run a runner until it is told to stop; with `queues` it takes runs from these only, the first first.
+def serve(
+    settings: "Settings", workers: int | None = None, queues: str | None = None, profile: str | None = None
+) -> None:
+    """Run a runner until it is told to stop: so many workers, for the queues that are named, with commas.
 
-    Raises `FpbusError` when it cannot start, or was taken over.
+    What is None says the profile, one of `job_queue.profiles`, then the project. Raises `FpbusError` when it cannot
+    start, or was taken over.
     """
     from functools import partial
 
-    from fpbus.project import load_project, stamp
+    from fpbus.project import load_project, queue_profile, stamp
 
     from .stable import Stable
 
     folder = settings.project_dir
     project = load_project(folder)
+    chosen = queue_profile(project, profile)
     # First of all: its fork server takes longest to stand ready.
     stable = Stable(str(folder), settings.storage_url or f"file://{folder}/.fpbus/storage")
 
     import msgspec
 
     from fpbus.bus import open_bus
-    from fpbus.lifecycle import ServicePresence, SettingsError, Stop, run_service
+    from fpbus.lifecycle import ServicePresence, Stop, run_service
     from fpbus.schemas import Role
-    from fpbus.schemas.queue import QUEUES
+    from fpbus.schemas.lanes import read_lanes
 
     from .queue import WorkQueue
     from .service import RunnerService
 
-    if strangers := [name for name in queues or () if name not in QUEUES]:
-        raise SettingsError(f"There is no queue {strangers[0]!r}.", f"There are {', '.join(QUEUES)}.")
-    workers = workers or project.job_queue.num_workers or project.runner.workers
+    workers = workers or chosen.num_workers or project.runner.workers
     config = msgspec.structs.replace(project.runner, workers=workers)
+    lanes = read_lanes(queues or chosen.served or project.runner.queues or None)
     stop = Stop()
     presence = ServicePresence(Role.RUNNER, settings.instance)
     bus = open_bus(
@@ -46,7 +49,7 @@ def serve(settings: "Settings", workers: int | None = None, queues: list[str] | 
     )
     presence.attach(bus)
     bus.on_taken_over(stop.request)
-    queue = WorkQueue(settings.need("redis_url"), queues or QUEUES, config.lease_s)
+    queue = WorkQueue(settings.need("redis_url"), lanes, config.lease_s)
     look = partial(stamp, folder, project.hooks_dir)
     service = RunnerService(bus, queue, stable, config, look, settings.instance, stop)
     run_service(service, presence, stop, Role.RUNNER, settings.instance)

@@ -1,5 +1,6 @@
 """The runner's side of RQ's Redis: claim, keep, finish, hand back. One script each; see `fpbus.schemas.queue`."""
 
+import contextlib
 import platform
 import socket
 from base64 import b64encode
@@ -11,13 +12,28 @@ from typing import Any, Final
 from zlib import compress
 
 from redis import Redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoPermissionError, NoScriptError
 from rq.utils import utcformat
 from rq.version import VERSION
 
 from fpbus.schemas import RunState
 from fpbus.schemas.holding import COME_BACK, HOLD, RING, UNHOLD
-from fpbus.schemas.queue import DOORBELL, END_RUN, LEASES, Execution, ForeignJobError, RunJob, Serializer, read_job_data
+from fpbus.schemas.lanes import all_lanes
+from fpbus.schemas.queue import (
+    ALL_QUEUES,
+    DOORBELL,
+    END_RUN,
+    LEASES,
+    QUEUES,
+    QUEUES_USED,
+    WORKERS,
+    Execution,
+    ForeignJobError,
+    RunJob,
+    Serializer,
+    read_job_data,
+)
+from fpbus.schemas.redis_server import check_redis
 
 from .orders import Ended
 
@@ -47,12 +63,16 @@ class Claim:
 
 
 class WorkQueue:
-    """Where workers find runs. Methods raise `redis.RedisError` when Redis does not do its part."""
+    """Where workers find runs, in these queues or, with None, in all that there are.
 
-    def __init__(self, url: str, queues: Sequence[str], lease_s: float) -> None:
+    Methods raise `redis.RedisError` when Redis does not do its part.
+    """
+
+    def __init__(self, url: str, queues: Sequence[str] | None, lease_s: float) -> None:
         # redis-py's hints unite the replies of all protocols and modes; ours are bytes.
         self._redis: Any = Redis.from_url(url, socket_timeout=10.0, socket_connect_timeout=2.0)
-        self._queues = list(queues)
+        self._serves = ALL_QUEUES if queues is None else ",".join(queues)
+        self._queues = list(QUEUES if queues is None else queues)
         self._lease_ms = int(lease_s * 1000)
         self._claim = self._script("claim.lua", RING + UNHOLD + HOLD)
         self._finish = self._script("finish.lua", RING + END_RUN)
@@ -65,6 +85,19 @@ class WorkQueue:
     @property
     def queues(self) -> list[str]:
         return self._queues
+
+    def check_server(self) -> None:
+        """Raise `RedisTooOldError` for a server that cannot run our scripts."""
+        with contextlib.suppress(NoPermissionError):  # a user who may not ask; the scripts will tell
+            check_redis(self._redis.info("server"))
+
+    def look_for_queues(self) -> bool:
+        """Serve also what was used first since the last look, where all are served; tell whether there was one."""
+        if self._serves != ALL_QUEUES:
+            return False
+        queues = all_lanes(name.decode() for name in self._redis.zrange(QUEUES_USED, 0, -1))
+        found, self._queues = queues != self._queues, queues
+        return found
 
     def _script(self, name: str, functions: str = "") -> Any:
         first_line, rest = Path(__file__).with_name(name).read_text(encoding="utf-8").split("\n", 1)
@@ -128,12 +161,13 @@ class WorkQueue:
     def heartbeat(self, workers: Sequence[str], executions: Sequence[Execution]) -> tuple[set[str], set[str]]:
         """Keep all leases; return the executions that were superseded, and those to be cancelled."""
         stamp = utcformat(datetime.now(UTC))
-        answer = self._heartbeat(args=[self._lease_ms, stamp, len(workers), *workers, *map(str, executions)])
+        head = [self._lease_ms, stamp, self._serves, len(workers)]
+        answer = self._heartbeat(args=[*head, *workers, *map(str, executions)])
         superseded, cancelled = ({entry.decode() for entry in part} for part in answer)
         return superseded, cancelled
 
     def register(self, worker: str, pid: int) -> None:
-        """Show the worker to RQ's tools."""
+        """Show the worker to RQ's tools and to the dispatcher."""
         now = utcformat(datetime.now(UTC))
         facts: dict[str, Any] = {
             "birth": now,
@@ -147,12 +181,13 @@ class WorkQueue:
             "state": "idle",
         }
         parts = [part for pair in facts.items() for part in pair]
-        self._register(args=[worker, self._lease_ms // 1000 + 60, len(self._queues), *self._queues, *parts])
+        self._register(args=[worker, self._lease_ms, self._serves, len(self._queues), *self._queues, *parts])
 
     def unregister(self, worker: str) -> None:
         key = f"rq:worker:{worker}"
         with self._redis.pipeline() as pipeline:
             pipeline.srem("rq:workers", key)
+            pipeline.hdel(WORKERS, worker)
             for queue in self._queues:
                 pipeline.srem(f"rq:workers:{queue}", key)
             pipeline.delete(key)

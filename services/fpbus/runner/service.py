@@ -7,10 +7,21 @@ from typing import Any
 
 from redis import RedisError
 
-from fpbus.bus import Bus
+from fpbus.bus import Bus, CallError
 from fpbus.lifecycle import GRACE_S, Stop
-from fpbus.schemas import Cancel, NoArguments, Role, RunnerConfig, WorkerInfo
+from fpbus.schemas import (
+    CallCode,
+    CallFailure,
+    Cancel,
+    NoArguments,
+    Role,
+    RunnerConfig,
+    SetWorkers,
+    WorkerInfo,
+    WorkersSet,
+)
 
+from .crew import Crew
 from .queue import WorkQueue
 from .stable import Stable
 from .worker import Worker
@@ -34,76 +45,67 @@ class RunnerService:
         self._instance = instance
         self._stop = stop
         self._stamp = look()
-        self._workers = [
-            Worker(f"{instance}/{number}", queue, stable, bus, stop, config.runs_per_horse)
-            for number in range(1, config.workers + 1)
-        ]
+
+        def hire(number: int) -> Worker:
+            return Worker(f"{instance}/{number}", queue, stable, bus, stop, config.runs_per_horse)
+
+        self._crew = Crew(queue, hire)
         self._done = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Return when all workers stand ready, or the process is told to stop."""
+        """Return when all workers stand ready, or the process is told to stop. Raises `RedisTooOldError`."""
         self._bus.answer(
             Role.RUNNER,
             self._instance,
-            {"cancel": (Cancel, self._answer_cancel), "list_workers": (NoArguments, self._answer_list_workers)},
+            {
+                "cancel": (Cancel, self._answer_cancel),
+                "list_workers": (NoArguments, self._answer_list_workers),
+                "set_workers": (SetWorkers, self._answer_set_workers),
+            },
         )
         self._bus.start()
         while not self._bus.wait_connected(0.1):
             if self._stop.requested:
                 return
-        self._register()
-        for worker in self._workers:
-            worker.start()
+        self._wait_for_redis()
         self._heart.start()
-        for worker in self._workers:
+        for worker in self._crew.workers:
             worker.wait_ready(20.0)
 
     def stop(self) -> None:
         """Let each worker finish the run in hand; near the end of the grace period hand it back instead."""
         self._stop.request()
         if self._heart.is_alive():
-            patience = GRACE_S * 2 / 3
-            unfinished = [worker for worker in self._workers if not worker.join(patience / len(self._workers))]
-            for worker in unfinished:
-                worker.drop()
-            for worker in unfinished:
-                worker.join(5.0)
+            self._crew.disband(GRACE_S * 2 / 3)
             self._done.set()
-            self._unregister()
         self._queue.close()
         self._bus.stop()
 
-    def _register(self) -> None:
-        """Show the workers to RQ's tools, and give up what earlier processes of their names left behind."""
+    def _wait_for_redis(self) -> None:
+        """Hire the first workers as soon as Redis is there."""
         while not self._stop.requested:
             try:
-                for worker in self._workers:
-                    left = self._queue.lapse_of(worker.name)
-                    if left:
-                        log.warning("gave up leases of an earlier process", extra={"worker": worker.name, "runs": left})
-                    self._queue.register(worker.name, 0)
+                self._queue.check_server()
+                self._queue.look_for_queues()
+                self._crew.resize(self._config.workers)
             except RedisError as error:
                 log.warning("waiting for Redis", extra={"reason": str(error)})
                 self._stop.wait(0.5)
             else:
                 return
 
-    def _unregister(self) -> None:
-        try:
-            for worker in self._workers:
-                self._queue.unregister(worker.name)
-        except RedisError as error:
-            log.info("left the registration to run out", extra={"reason": str(error)})
-
     def _beat(self) -> None:
-        """Keep the leases, hear of cancels, and look whether the project's files have changed."""
-        names = [worker.name for worker in self._workers]
+        """Keep the leases, hear of cancels, and look for new queues and whether the project's files have changed."""
         while not self._done.wait(min(1.0, self._config.lease_s / 4)):
             try:
-                executions = [claim.execution for worker in self._workers for claim in worker.executions()]
-                superseded, cancelled = self._queue.heartbeat(names, executions)
+                self._crew.dismiss_gone()
+                workers = self._crew.workers
+                executions = [claim.execution for worker in workers for claim in worker.executions()]
+                superseded, cancelled = self._queue.heartbeat([worker.name for worker in workers], executions)
                 self._pass_on(superseded, cancelled)
+                if self._queue.look_for_queues():
+                    self._crew.show()
                 self._look_at_project()
             except RedisError as error:
                 log.warning("missed a heartbeat", extra={"reason": str(error)})
@@ -111,7 +113,7 @@ class RunnerService:
                 log.exception("the heartbeat stumbled")
 
     def _pass_on(self, superseded: set[str], cancelled: set[str]) -> None:
-        for worker in self._workers:
+        for worker in self._crew.workers:
             held = {str(claim.execution) for claim in worker.executions()}
             if held & cancelled:
                 worker.cancel(held & cancelled)
@@ -123,13 +125,13 @@ class RunnerService:
         if current != self._stamp:
             self._stamp = current
             log.info("the project changed; new runs get new work-horses")
-            for worker in self._workers:
+            for worker in self._crew.workers:
                 worker.renew_horse()
 
     def _answer_cancel(self, cancel: Cancel) -> dict[str, Any]:
         """Stop a run if it runs here."""
         cancelling = False
-        for worker in self._workers:
+        for worker in self._crew.workers:
             mine = {str(claim.execution) for claim in worker.executions() if claim.run_id == cancel.run_id}
             if mine:
                 cancelling = True
@@ -137,4 +139,16 @@ class RunnerService:
         return {"run_id": cancel.run_id, "cancelling": cancelling}
 
     def _answer_list_workers(self, _: NoArguments) -> list[WorkerInfo]:
-        return [worker.info() for worker in self._workers]
+        return [worker.info() for worker in self._crew.workers]
+
+    def _answer_set_workers(self, asked: SetWorkers) -> WorkersSet | None:
+        """Have so many workers from now on; None when another runner is meant. A repeat changes nothing."""
+        if asked.instance != self._instance:
+            return None
+        try:
+            before = self._crew.resize(asked.workers)
+        except RedisError as error:
+            message = f"Redis does not do its part: {error}."
+            raise CallError(CallFailure(code=CallCode.UNAVAILABLE, message=message, hint="Ask again later.")) from error
+        log.info("has other workers", extra={"before": before, "now": asked.workers})
+        return WorkersSet(instance=self._instance, before=before, workers=asked.workers)

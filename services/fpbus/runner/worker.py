@@ -8,12 +8,12 @@ out at once, and the dispatcher counts a lost attempt.
 """
 
 import logging
-import os
 import select
 import threading
 import time
 from collections import deque
 from datetime import UTC, datetime
+from multiprocessing import Pipe
 from typing import Final
 
 from redis import RedisError
@@ -53,7 +53,7 @@ class Current:
 
 
 class Worker:
-    """A thread with a work-horse. `stop` ends it after the run in hand; `drop` hands that back too."""
+    """A thread with a work-horse. `stop` and `retire` end it after the run in hand; `drop` hands that back too."""
 
     def __init__(  # noqa: PLR0917 (its surroundings)
         self, name: str, queue: WorkQueue, stable: Stable, bus: Bus, stop: Stop, runs_per_horse: int
@@ -70,11 +70,12 @@ class Worker:
         self._endings: list[tuple[Claim, Ended]] = []
         self._cancelled: set[str] = set()
         self._superseded: set[str] = set()
+        self._retired = False
         self._dropping = False
         self._stale_horse = False
         self._most = 1
         self._runs = 0
-        self._ear, self._mouth = os.pipe()  # wakes the worker while it attends its horse
+        self._ear, self._mouth = Pipe(duplex=False)  # wakes the worker while it attends its horse
         self._poll = select.poll()
         self._poll.register(self._ear, select.POLLIN)
         self._horse_fd = -1
@@ -109,6 +110,18 @@ class Worker:
         self._superseded |= executions
         self._wake()
 
+    def retire(self) -> None:
+        """End after the run in hand, while the others go on."""
+        self._retired = True
+
+    @property
+    def leaving(self) -> bool:
+        return self._retired or self._stop.requested
+
+    @property
+    def gone(self) -> bool:
+        return self._thread.ident is not None and not self._thread.is_alive()
+
     def drop(self) -> None:
         """Hand back the run in hand, instead of waiting for its end."""
         self._dropping = True
@@ -122,7 +135,7 @@ class Worker:
         current, horse = self._current, self._horse
         return WorkerInfo(
             name=self.name,
-            state="busy" if current else "idle",
+            state="leaving" if self.leaving else "busy" if current else "idle",
             queues=self._queue.queues,
             pid=horse.pid if horse else 0,
             runs=self._runs,
@@ -132,7 +145,7 @@ class Worker:
         )
 
     def _wake(self) -> None:
-        os.write(self._mouth, b"!")
+        self._mouth.send_bytes(b"!")
 
     # The worker's own thread.
 
@@ -140,7 +153,7 @@ class Worker:
         try:
             self._mount()
             self._ready.set()
-            while not self._stop.requested:
+            while not self.leaving:
                 self._turn()
         except Exception:
             log.exception("a worker stumbled", extra={"worker": self.name})
@@ -187,7 +200,7 @@ class Worker:
     def _begin_next(self) -> None:
         """Give the horse its next order; end at once what was cancelled while it waited."""
         while self._hand and self._current is None:
-            if self._stop.requested:
+            if self.leaving:
                 self._hand_back(list(self._hand))
                 self._hand.clear()
                 return
@@ -247,8 +260,8 @@ class Worker:
                     return report
                 if isinstance(report, Progress):
                     current.progress.append(report)
-            elif self._ear in heard:
-                os.read(self._ear, 4096)
+            elif self._ear.fileno() in heard:
+                self._ear.recv_bytes()
                 if self._is_over(current):
                     return self._end_early(current)
             self._finish_if_due()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from fpbus.cli.connecting import client_settings, connected
-from fpbus.cli.options import FormatOption, LogLevelOption, ProjectOption, RoleName
+from fpbus.cli.options import FormatOption, LogLevelOption, ProjectOption, QueueNamesOption, RoleName
 from fpbus.cli.output import show_list, tell
 from fpbus.cli.serve import serve_here
 from fpbus.cli.services import WORKERS
@@ -29,9 +29,7 @@ SchedulerName = Annotated[str, typer.Option("--name", metavar="NAME", help="Its 
 
 def start_worker(
     workers: Annotated[int | None, typer.Option("--num-workers", "-n", min=1, help="How many runs at a time.")] = None,
-    queues: Annotated[
-        str | None, typer.Option("--queue-names", metavar="NAMES", help="Only from these: high, default, low.")
-    ] = None,
+    queues: QueueNamesOption = None,
     background: BackgroundOption = False,
     name: WorkerName = "worker",
     _type: QueueTypeOption = "rq",
@@ -42,8 +40,8 @@ def start_worker(
 
     With --background it goes on behind, and this command ends when it is ready; `stop-worker` ends it.
     """
-    settings, more = _profile(client_settings(project), name)
-    _start("runner", name, settings, background=background, workers=workers or more, queue_names=queues)
+    settings, more, served = _profile(client_settings(project), name)
+    _start("runner", name, settings, background=background, workers=workers or more, queue_names=queues or served)
 
 
 def stop_worker(
@@ -122,11 +120,12 @@ def _stop(role: str, name: str | None, project: str | None) -> None:
         raise typer.Exit(NOTHING_DONE)
 
 
-def _profile(settings: "Settings", name: str) -> "tuple[Settings, int | None]":
-    """Return the settings with the Redis of a profile of that name, and how many workers it has."""
+def _profile(settings: "Settings", name: str) -> "tuple[Settings, int | None, str | None]":
+    """Return the settings with the Redis of a profile of that name, how many workers it has, and for which queues."""
     from fpbus.project import load_project
 
     profile = load_project(settings.project_dir).job_queue.profiles.get(name)
     if profile is None:
-        return settings, None
-    return replace(settings, redis_url=profile.redis_url or settings.redis_url), profile.num_workers
+        return settings, None, None
+    served = profile.served if isinstance(profile.served, str) else ",".join(profile.served or ()) or None
+    return replace(settings, redis_url=profile.redis_url or settings.redis_url), profile.num_workers, served

@@ -143,7 +143,8 @@ def _questions(calls: HistoryCalls) -> Iterator[tuple[str, Callable[[], Any]]]:
         yield f"list_runs: {name}", partial(calls.list_runs, ListRuns(**wanted))
     yield "stats", lambda: calls.stats(Stats())
     yield "stats: pipeline", lambda: calls.stats(Stats(pipeline=PIPELINES[7]))
-    yield "stats: since", lambda: calls.stats(Stats(since=START + timedelta(days=100)))
+    yield "stats: since, of the last days", lambda: calls.stats(Stats(since=START + timedelta(days=100, hours=7)))
+    yield "stats: since, of nearly all", lambda: calls.stats(Stats(since=START + timedelta(days=1, hours=7)))
 
 
 def _median_ms(ask: Callable[[], Any]) -> float:

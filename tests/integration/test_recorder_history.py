@@ -117,16 +117,24 @@ def test_sums_are_those_of_the_runs_however_they_were_recorded(connection: sql.C
     assert_alike(orders, stats[1])
 
 
+def moved(row: RunRow, distance: timedelta) -> RunRow:
+    times = {name: getattr(row, name) for name in ("at", "accepted_at", "started_at", "finished_at")}
+    return replace(row, **{name: time and time + distance for name, time in times.items()})
+
+
 def test_sums_since_an_hour_leave_out_what_ended_before(connection: sql.Connection) -> None:
     dice = random.Random(7)
-    rows = [a_row(number, dice, "succeeded") for number in range(500)]
+    rows = [moved(a_row(number, dice, "succeeded"), timedelta(hours=dice.randrange(2_000))) for number in range(900)]
     put(connection, rows)
-    since = NOON + timedelta(hours=5, minutes=40)
+    begins = [NOON + timedelta(minutes=dice.randrange(100_000)) for _ in range(25)]
+    begins += [datetime(*day, tzinfo=UTC) for day in ((1960, 1, 1), (2026, 12, 1), (2026, 12, 31), (2027, 1, 15))]
 
-    (found,) = history.stats(connection, "orders", since)
+    for since in begins:
+        (found,) = history.stats(connection, "orders", since)
 
-    later = [row for row in rows if row.finished_at and row.finished_at >= since.replace(minute=0)]
-    assert_alike(found, by_hand(later, "orders"))
+        later = [row for row in rows if row.finished_at and row.finished_at >= since.replace(minute=0)]
+        assert_alike(found, by_hand(later, "orders"))
+    assert history.stats(connection, None, datetime(9999, 12, 31, 23, tzinfo=UTC)) == []
 
 
 @pytest.mark.parametrize("duration_s", [1e-7, 1e-6, 0.0003, 0.05, 1.0, 59.9, 86_400.0])
@@ -162,6 +170,7 @@ def test_old_runs_are_forgotten_with_their_files_and_no_others(tmp_path: Path) -
         }
         for each in history.stats(connection, None, None):
             assert_alike(each, by_hand(kept, each.pipeline))
+        assert connection.scalar(sql.select(sql.func.min(tallies.c.runs))) == 1
     assert 0 < len(kept) < len(rows)
     assert [path.name for path in (tmp_path / "storage" / stored.pipeline).iterdir()] == ["another"]
     assert Retention(database, Lease("recorder", "other"), timedelta(1), files.remove).sweep(now) == 0

@@ -47,7 +47,8 @@ class Utc(sql.TypeDecorator[datetime]):
 
     def load_dialect_impl(self, dialect: sql.Dialect) -> Any:
         """Do without SQLAlchemy's own writing and reading of such texts, which costs more than to store them."""
-        return dialect.type_descriptor(_SqliteTime() if dialect.name == "sqlite" else sql.DateTime())
+        kind: Any = _SqliteTime() if dialect.name == "sqlite" else sql.DateTime()
+        return dialect.type_descriptor(kind)
 
     def process_bind_param(self, value: datetime | None, dialect: sql.Dialect) -> Any:
         if value is None:

@@ -17,7 +17,7 @@ from fpbus.schemas import FpbusError
 from .database import Database, DatabaseError
 from .history import runs
 from .lease import Lease, LeaseLostError
-from .tallies import Ended, add
+from .tallies import Ended, add, forget_empty
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,8 @@ class Retention:
                 self._lease.renew(connection, time.time())
                 connection.execute(sql.delete(runs).where(runs.c.run_id.in_([run_id for run_id, _, _ in due])))
                 add(connection, [(-1, ended) for _, ended, _ in due])
+                if len(due) < BATCH:
+                    forget_empty(connection, now - self._keep)
         return len(due)
 
     def _due(self, before: datetime) -> list[tuple[str, Ended, bool]]:

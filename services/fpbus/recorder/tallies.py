@@ -1,14 +1,15 @@
-"""Counts of ended runs by pipeline, hour, state and duration, kept beside the runs in the same transactions.
+"""Counts of ended runs by pipeline, state and duration, kept beside the runs in the same transactions.
 
-Each run counts in its hour and in the sums of all time, so that these cost the same however many runs there are.
+Each run counts in its hour, its day and its month. To sum up from some hour on takes the hours up to the next day, the
+days up to the next month, and months: so few rows that it matters little how many runs there are.
 Durations are counted in buckets, each 10 % wider than the one before: a percentile is off by at most 5 %.
 """
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sql
 
@@ -21,27 +22,30 @@ _LEAST_S: Final = 1e-6
 _GROWTH: Final = 1.1
 _MOST: Final = 1_000
 _UNTIMED: Final = -1
-#: Stands for all hours.
-_EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(9998, 1, 1, tzinfo=UTC)
 
 tallies: Final = sql.Table(
-    "tallies",
+    "run_counts",
     metadata,
-    sql.Column("hour", Utc, primary_key=True),  # first: what is counted now, and asked for, lies side by side
+    # The first two: what is counted now, and asked for, lies side by side.
+    sql.Column("period", sql.String, primary_key=True),
+    sql.Column("begins", Utc, primary_key=True),
     sql.Column("pipeline", sql.String, primary_key=True),
     sql.Column("state", sql.String, primary_key=True),
     sql.Column("bucket", sql.Integer, primary_key=True),
     sql.Column("runs", sql.BigInteger, nullable=False),
     sql.Column("seconds", sql.Double, nullable=False),
     sql.Column("last_finished_at", Utc, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 
 class Key(NamedTuple):
     """What is counted together. The bucket of a run that never started is -1."""
 
+    period: str
+    begins: datetime
     pipeline: str
-    hour: datetime
     state: str
     bucket: int
 
@@ -73,9 +77,9 @@ def add(connection: sql.Connection, signed: Iterable[tuple[int, Ended]]) -> None
     """Add runs (1) to the counts, or take them off (-1)."""
     shares: dict[Key, Share] = {}
     for sign, ended in signed:
-        hour = ended.finished_at.replace(minute=0, second=0, microsecond=0)
-        for period in (hour, _EVER):
-            key = Key(ended.pipeline, period, ended.state, bucket_of(ended.duration_s))
+        bucket = bucket_of(ended.duration_s)
+        for period, begins in _periods(ended.finished_at):
+            key = Key(period, begins, ended.pipeline, ended.state, bucket)
             before = shares.get(key, Share(0, 0.0, ended.finished_at))
             seconds = before.seconds + sign * (ended.duration_s or 0.0)
             shares[key] = Share(before.runs + sign, seconds, max(before.last_finished_at, ended.finished_at))
@@ -122,34 +126,63 @@ def percentile(counts: Sequence[tuple[int, int]], share: float) -> float | None:
     return None
 
 
+def forget_empty(connection: sql.Connection, before: datetime) -> None:
+    """Remove the counts of periods that began before then, and of whose runs none is left."""
+    none_left = sql.and_(tallies.c.begins < before, tallies.c.runs <= 0)
+    connection.execute(sql.delete(tallies).where(tallies.c.period.in_(["hour", "day", "month"]), none_left))
+
+
 def sums(
     connection: sql.Connection, unended: Iterable[tuple[str, str, int]], pipeline: str | None, since: datetime | None
 ) -> list[PipelineStats]:
     """Sum up each pipeline, by name; `unended` are counts of runs that have not ended, by pipeline and state."""
-    since_hour = since and since.replace(minute=0, second=0, microsecond=0)
-    chosen = tallies.c.hour == _EVER if since_hour is None else tallies.c.hour >= since_hour
-    if pipeline is not None:
-        chosen = sql.and_(chosen, tallies.c.pipeline == pipeline)
-    by_bucket = sql.select(
-        tallies.c.pipeline,
-        tallies.c.state,
-        tallies.c.bucket,
-        sql.cast(sql.func.sum(tallies.c.runs), sql.BigInteger),  # PostgreSQL sums to decimals
-        sql.func.sum(tallies.c.seconds),
-    ).group_by(tallies.c.pipeline, tallies.c.state, tallies.c.bucket)
     ended: dict[str, list[Line]] = {}
-    for name, *line in connection.execute(by_bucket.where(chosen)):
+    for name, *line in connection.execute(_by_bucket(pipeline, since)):
         if line[2] > 0:
             ended.setdefault(name, []).append(Line(*line))
-    last = sql.select(tallies.c.pipeline, sql.func.max(tallies.c.last_finished_at)).group_by(tallies.c.pipeline)
-    last_ends: dict[str, datetime] = {line[0]: line[1] for line in connection.execute(last.where(chosen))}
     waiting: dict[str, dict[str, int]] = {}
     for name, state, runs in unended:
         waiting.setdefault(name, {})[state] = runs
-    return [
-        _sum_up(name, ended.get(name, []), waiting.get(name, {}), last_ends.get(name) if name in ended else None)
-        for name in sorted({*ended, *waiting})
-    ]
+    names = sorted({*ended, *waiting})
+    return [_sum_up(name, ended.get(name, []), waiting.get(name, {})) for name in names]
+
+
+def _by_bucket(pipeline: str | None, since: datetime | None) -> "sql.Select[*tuple[Any, ...]]":
+    parts = [sql.select(tallies).where(*conditions) for conditions in _spans(since)]
+    parts = parts if pipeline is None else [part.where(tallies.c.pipeline == pipeline) for part in parts]
+    counts = sql.union_all(*parts).subquery().c
+    return sql.select(
+        counts.pipeline,
+        counts.state,
+        counts.bucket,
+        sql.cast(sql.func.sum(counts.runs), sql.BigInteger),  # PostgreSQL sums to decimals
+        sql.func.sum(counts.seconds),
+        sql.func.max(counts.last_finished_at),
+    ).group_by(counts.pipeline, counts.state, counts.bucket)
+
+
+def _spans(since: datetime | None) -> Iterator[tuple[sql.ColumnElement[bool], ...]]:
+    """Yield which counts are wanted, so that every run from that hour on is in one of them."""
+    begins, period = tallies.c.begins, tallies.c.period
+    if since is None:
+        yield (period == "month",)
+        return
+    hour = min(since, _LATEST).replace(minute=0, second=0, microsecond=0)
+    day = _at_or_after(hour, hour.replace(hour=0), timedelta(days=1))
+    month = _at_or_after(day, day.replace(day=1), timedelta(days=32)).replace(day=1)
+    yield (period == "hour", begins >= hour, begins < day)
+    yield (period == "day", begins >= day, begins < month)
+    yield (period == "month", begins >= month)
+
+
+def _at_or_after(time: datetime, begin: datetime, length: timedelta) -> datetime:
+    return begin if begin == time else begin + length
+
+
+def _periods(time: datetime) -> tuple[tuple[str, datetime], ...]:
+    hour = time.replace(minute=0, second=0, microsecond=0)
+    day = hour.replace(hour=0)
+    return (("hour", hour), ("day", day), ("month", day.replace(day=1)))
 
 
 class Line(NamedTuple):
@@ -159,9 +192,10 @@ class Line(NamedTuple):
     bucket: int
     runs: int
     seconds: float
+    last_finished_at: datetime
 
 
-def _sum_up(pipeline: str, lines: list[Line], unended: dict[str, int], last_end: datetime | None) -> PipelineStats:
+def _sum_up(pipeline: str, lines: list[Line], unended: dict[str, int]) -> PipelineStats:
     states = dict(unended)
     buckets: dict[int, int] = {}
     for line in lines:
@@ -180,5 +214,5 @@ def _sum_up(pipeline: str, lines: list[Line], unended: dict[str, int], last_end:
         p50_s=percentile(counts, 0.50),
         p95_s=percentile(counts, 0.95),
         p99_s=percentile(counts, 0.99),
-        last_finished_at=last_end,
+        last_finished_at=max((line.last_finished_at for line in lines), default=None),
     )

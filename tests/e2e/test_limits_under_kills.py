@@ -45,7 +45,7 @@ class Watcher:
         self._valid = self._raw.register_script(VALID)
         self._done = threading.Event()
         self.most_of_pipeline, self.most_of_key, self.looks = 0, 0, 0
-        self._thread = threading.Thread(target=self._watch)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
     def _watch(self) -> None:
@@ -97,11 +97,11 @@ def test_no_limit_is_passed_and_no_slot_is_lost_while_runners_are_killed(
 
     with Control.connect(Settings(mqtt_url=mosquitto.url)) as control:
         for kill in range(KILLS):
-            wait_for(lambda kill=kill: len(device.result_counts()) >= kill * RUNS // (KILLS + 2), 40, "some results")
+            wait_results(device, kill * RUNS // (KILLS + 2))
             killed.append(chance.choice(wait_for(watcher.busy, what="a runner at work")))
             runners[killed[-1]].kill(signal.SIGKILL)
             runners[killed[-1]].start()
-        wait_for(lambda: len(device.result_counts()) == RUNS, 60, "all results")
+        wait_results(device, RUNS)
         wait_for(lambda: control.queues().open == 0, 20, "the end of all runs")
         watcher.stop()
         for name in set(killed):
@@ -113,6 +113,10 @@ def test_no_limit_is_passed_and_no_slot_is_lost_while_runners_are_killed(
         assert max(result["attempt"] for result in device.results()) > 1, "some were killed in the middle of a run"
         check_quiet(redis_server.port, control)
         check_slots(device, control)
+
+
+def wait_results(device: Device, count: int) -> None:
+    wait_for(lambda: len(device.result_counts()) >= count, 60, f"{count} results")
 
 
 def check_quiet(port: int, control: Control) -> None:

@@ -140,7 +140,10 @@ def test_listing_and_cancelling_know_named_queues(queue: RunQueue, serving: Make
     submit(queue, "h", on="gpu.high")
     submit(queue, "d", on="default")
     submit(queue, "later", on="gpu.low", not_before=NOW.replace(year=NOW.year + 1))
-    chooser = Chooser(queue, lambda *_: None, lambda _: None)
+
+    def ignore(*_: object) -> None: ...
+
+    chooser = Chooser(queue, ignore, ignore)
 
     assert listed(queue, queue="gpu").keys() == {"g", "h", "later"}
     assert list(listed(queue, queue="gpu.high", state="queued")) == ["h"]

@@ -97,7 +97,10 @@ class Queues(Struct, frozen=True, kw_only=True):
 
 
 class WorkerInfo(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One worker of a runner, and what it does now."""
+    """One worker of a runner, and what it does now: `idle`, `busy`, or `leaving` after the run in hand.
+
+    `runs` is how many it has begun, `pid` its work-horse.
+    """
 
     name: str
     state: str

@@ -6,11 +6,12 @@ import typer
 
 from .connecting import connected
 from .options import FormatOption, ProjectOption, RoleName
-from .output import Columns, show_data, show_list, tell
+from .output import Columns, show_data, show_list, tell, write
 from .words import moment
 
 if TYPE_CHECKING:
-    from fpbus.schemas import ServiceStatus
+    from fpbus.control import Control
+    from fpbus.schemas import QueueDepth, ServiceStatus
 
 UNHEALTHY = 5
 
@@ -28,9 +29,18 @@ WORKERS: Columns = {
     "WORKER": lambda worker: worker.name,
     "STATE": lambda worker: worker.state,
     "QUEUES": lambda worker: ",".join(worker.queues),
-    "PID": lambda worker: str(worker.pid),
+    "RUN": lambda worker: worker.run_id or "",
+    "PIPELINE": lambda worker: worker.pipeline or "",
+    "SINCE": lambda worker: moment(worker.since),
     "RUNS": lambda worker: str(worker.runs),
-    "NOW": lambda worker: f"{worker.pipeline} {worker.run_id}" if worker.run_id else "",
+    "PID": lambda worker: str(worker.pid),
+}
+
+_QUEUES: Columns = {
+    "QUEUE": lambda queue: queue.name,
+    "QUEUED": lambda queue: str(queue.queued),
+    "DELAYED": lambda queue: str(queue.delayed),
+    "WORKERS": lambda queue: str(queue.workers),
 }
 
 _HEALTH: Columns = {
@@ -41,16 +51,29 @@ _HEALTH: Columns = {
 
 
 def ps(style: FormatOption = "table", project: ProjectOption = None) -> None:
-    """Show the services and the workers of the bus."""
+    """Show the services, the workers and the queues of the bus."""
     with connected(project) as control:
         services, workers = control.services(), control.workers()
+        queues = _queues(control, services)
     if style != "table":
-        show_data({"services": services, "workers": workers}, style)
+        show_data({"services": services, "workers": workers, "queues": queues}, style)
         return
     show_list(services, _SERVICES, style, "No service was ever seen on this bus.")
-    if workers:
-        typer.echo()
-        show_list(workers, WORKERS, style, "")
+    for items, columns in ((workers, WORKERS), (queues, _QUEUES)):
+        if items:
+            write("")
+            show_list(items, columns, style, "")
+    for queue in queues:
+        if queue.queued and not queue.workers:
+            tell(f"No worker serves the queue {queue.name!r}, where {queue.queued} runs wait.")
+            tell(f"Start one: fpbus job-queue start-worker --queue-names {queue.name}")
+
+
+def _queues(control: "Control", services: "list[ServiceStatus]") -> "list[QueueDepth]":
+    """Return the queues; none when there is no dispatcher to ask."""
+    if not any(one.role == "dispatcher" and one.online and one.active for one in services):
+        return []
+    return control.queues().queues
 
 
 def health(

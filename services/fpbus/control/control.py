@@ -40,12 +40,14 @@ from fpbus.schemas import (
     ScheduleAll,
     ScheduleInfo,
     ServiceStatus,
+    SetWorkers,
     ShowRun,
     Stats,
     StoredSchedule,
     Submit,
     Submitted,
     WorkerInfo,
+    WorkersSet,
     is_pipeline_name,
 )
 
@@ -291,6 +293,16 @@ class Control:
             if not runners:
                 break
         return sorted(workers, key=lambda worker: worker.name)
+
+    def set_workers(self, instance: str, workers: int) -> WorkersSet:
+        """Have a running runner work with so many, until it ends; those who leave finish the run in hand first."""
+        asked = SetWorkers(instance=instance, workers=workers)
+        for reply in self._bus.gather(Role.RUNNER, "set_workers", asked, timeout_s=self._timeout_s):
+            if reply.instance == instance:
+                if reply.error is not None:
+                    raise explain(CallError(reply.error))
+                return msgspec.convert(reply.result, WorkersSet)
+        raise NoAnswerError(f"{Role.RUNNER} {instance}", self._timeout_s, self._last_seen(Role.RUNNER))
 
     def queues(self) -> Queues:
         return self._call(Role.DISPATCHER, "queues", None, Queues)

@@ -51,7 +51,7 @@ def serve(
     bus.on_taken_over(stop.request)
     queue = WorkQueue(settings.need("redis_url"), lanes, config.lease_s)
     look = partial(stamp, folder, project.hooks_dir)
-    service = RunnerService(bus, queue, stable, config, look, settings.instance, stop)
+    service = RunnerService(bus, queue, stable, config, look, settings.instance, presence, stop)
     run_service(service, presence, stop, Role.RUNNER, settings.instance)
 
 

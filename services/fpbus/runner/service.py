@@ -8,7 +8,7 @@ from typing import Any
 from redis import RedisError
 
 from fpbus.bus import Bus, CallError
-from fpbus.lifecycle import GRACE_S, Stop
+from fpbus.lifecycle import GRACE_S, ServicePresence, Stop
 from fpbus.schemas import (
     CallCode,
     CallFailure,
@@ -36,13 +36,22 @@ class RunnerService:
     """One runner process: `workers` threads, each with a work-horse of its own."""
 
     def __init__(  # noqa: PLR0917 (its surroundings)
-        self, bus: Bus, queue: WorkQueue, stable: Stable, config: RunnerConfig, look: Look, instance: str, stop: Stop
+        self,
+        bus: Bus,
+        queue: WorkQueue,
+        stable: Stable,
+        config: RunnerConfig,
+        look: Look,
+        instance: str,
+        presence: ServicePresence,
+        stop: Stop,
     ) -> None:
         self._bus = bus
         self._queue = queue
         self._config = config
         self._look = look
         self._instance = instance
+        self._presence = presence
         self._stop = stop
         self._stamp = look()
 
@@ -80,6 +89,7 @@ class RunnerService:
             self._crew.disband(GRACE_S * 2 / 3)
             self._done.set()
         self._queue.close()
+        self._presence.become("gone", active=False)
         self._bus.stop()
 
     def _wait_for_redis(self) -> None:

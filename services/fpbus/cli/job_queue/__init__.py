@@ -13,11 +13,11 @@ from .schedules import (
     show_schedule_ids,
     show_schedules,
 )
-from .workers import show_workers, start_scheduler, start_worker, stop_scheduler, stop_worker
+from .workers import scale, show_workers, start_scheduler, start_worker, stop_scheduler, stop_worker
 
 job_queue = typer.Typer(cls=Commands, no_args_is_help=True, help="Look at and steer what is queued and scheduled.")
 for _command in (
-    *(start_worker, stop_worker, show_workers, start_scheduler, stop_scheduler),
+    *(start_worker, stop_worker, show_workers, scale, start_scheduler, stop_scheduler),
     *(show_jobs, show_job_ids, cancel_job, delete_job),
     *(show_schedules, show_schedule_ids, pause_schedule, resume_schedule, delete_schedule),
 ):

@@ -9,7 +9,7 @@ import typer
 
 from fpbus.cli.connecting import client_settings, connected
 from fpbus.cli.options import FormatOption, LogLevelOption, ProjectOption, QueueNamesOption, RoleName
-from fpbus.cli.output import show_list, tell
+from fpbus.cli.output import show_data, show_list, tell
 from fpbus.cli.serve import serve_here
 from fpbus.cli.services import WORKERS
 
@@ -87,6 +87,36 @@ def show_workers(style: FormatOption = "table", project: ProjectOption = None) -
     """List the workers of all runners, and what each does now."""
     with connected(project) as control:
         show_list(control.workers(), WORKERS, style, "No workers.")
+
+
+def scale(
+    number: Annotated[int, typer.Argument(metavar="N", min=1, max=1024, help="How many workers it is to have.")],
+    instance: Annotated[
+        str | None, typer.Option("--instance", metavar="RUNNER", help="Which runner, where there are several.")
+    ] = None,
+    style: FormatOption = "table",
+    project: ProjectOption = None,
+) -> None:
+    """Change how many workers a running runner has, until it ends. Exit code 4 when there is none."""
+    with connected(project) as control:
+        runners = sorted(one.instance for one in control.services() if one.role == "runner" and one.online)
+        done = control.set_workers(_chosen(instance, runners), number)
+    if style != "table":
+        show_data(done, style)
+    else:
+        leaving = " Those who leave finish the run in hand first." if done.workers < done.before else ""
+        tell(f"The runner {done.instance} has {done.workers} workers now; it had {done.before}.{leaving}")
+
+
+def _chosen(instance: str | None, runners: list[str]) -> str:
+    from fpbus.control import NotFoundError
+
+    if instance in runners or (instance is None and len(runners) == 1):
+        return instance or runners[0]
+    there = f"There are: {', '.join(runners)}." if runners else "Start one: fpbus job-queue start-worker"
+    if instance is None and runners:
+        raise typer.BadParameter(f"say which runner. {there}", param_hint="--instance")
+    raise NotFoundError(f"No runner {instance!r} is online." if instance else "No runner is online.", there)
 
 
 def _start(role: RoleName, name: str, settings: "Settings", *, background: bool, **options: Any) -> None:

@@ -59,6 +59,10 @@ def serving(redis_server: Redis) -> Iterator[Callable[[str | None], WorkQueue]]:
 Make = Callable[[str | None], WorkQueue]
 
 
+def unheard(*_: object) -> None:
+    """Hear what became of a run, and forget it."""
+
+
 def listed(runs: RunQueue, **asked: Any) -> dict[str, str | None]:
     """Return why the runs are held that fit."""
     return {job.run_id: job.held for job in page_of(runs.jobs, ListJobs(**asked)).jobs}

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from .adapters import AdapterConfig, Port
 from .codes import Priority
-from .lanes import QueueLabel, QueueNames
+from .lanes import QueueLabel, QueueNames, read_lanes
 from .layers import lay
 from .names import PipelineName
 from .schedules import ScheduleConfig
@@ -43,6 +43,10 @@ class RunnerConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forb
     lease_s: Annotated[float, Meta(ge=1, le=MOST_SECONDS)] = 10.0
     runs_per_horse: Annotated[int, Meta(ge=1)] = 100_000
 
+    def __post_init__(self) -> None:
+        """Refuse names that no queue can have."""
+        read_lanes(self.queues)
+
 
 class BackendConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """`job_queue.backend:`, the Redis server in parts; `uri` says it whole and wins."""
@@ -61,6 +65,10 @@ class BackendConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, for
     ca_file: str | None = None
     queues: QueueNames | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse names that no queue can have."""
+        read_lanes(self.queues)
+
 
 class QueueConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """One Redis with its workers. `redis_host`, `redis_port` and `queues` are short for those of `backend`."""
@@ -71,6 +79,10 @@ class QueueConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbi
     redis_host: str | None = None
     redis_port: Port | None = None
     backend: BackendConfig | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse names that no queue can have."""
+        read_lanes(self.queues)
 
     @property
     def served(self) -> QueueNames | None:

@@ -82,11 +82,11 @@ def test_the_page_of_examples_is_so(reader: Reader, tmp_path: Path) -> None:
     assert [run["state"] for run in runs] == ["cancelled", "failed", "succeeded", "succeeded"]
 
 
-ON_THE_BUS: Final = ("jobs.md", "schedules.md", "workers.md")
+ON_THE_BUS: Final = ("jobs.md", "schedules.md", "workers.md", "history.md")
 
 
 @pytest.mark.parametrize("page", ON_THE_BUS)
-def test_the_pages_on_jobs_schedules_and_workers_are_so(reader: Reader, page: str) -> None:
+def test_the_pages_on_what_is_on_the_bus_are_so(reader: Reader, page: str) -> None:
     make_project(reader.folder, "weather")
     for block in blocks_of(DOCS / page):
         reader.do(block)

@@ -56,6 +56,8 @@ _FIND: Final = sql.select(*[runs.c[name] for name in _KEPT]).where(
     runs.c.run_id.in_(sql.bindparam("run_ids", expanding=True))
 )
 
+_LAST_END: Final = sql.select(sql.func.max(runs.c.finished_at)).where(runs.c.pipeline == sql.bindparam("name"))
+
 
 def find(connection: sql.Connection, run_ids: Collection[str]) -> dict[str, RunRow]:
     """Return the rows of those runs that are known."""
@@ -126,7 +128,16 @@ def stats(connection: sql.Connection, pipeline: str | None, since: datetime | No
         unended = unended.where(runs.c.at >= utc(since))
     lines = connection.execute(unended.group_by(runs.c.pipeline, runs.c.state))
     open_runs = [(name, state, number) for name, state, number in lines]
-    return sums(connection, open_runs, pipeline, utc(since) if since else None)
+    found = sums(connection, open_runs, pipeline, utc(since) if since else None)
+    return [_with_last_end(connection, each, since) for each in found]
+
+
+def _with_last_end(connection: sql.Connection, stats: PipelineStats, since: datetime | None) -> PipelineStats:
+    """Add when the last run of a pipeline ended: the index knows it, and its counts would have to be kept for it."""
+    last: datetime | None = connection.scalar(_LAST_END, {"name": stats.pipeline})
+    if last is not None and since is not None and last < utc(since).replace(minute=0, second=0, microsecond=0):
+        return stats
+    return msgspec.structs.replace(stats, last_finished_at=last)
 
 
 def _select(names: Iterable[str]) -> "sql.Select[*tuple[Any, ...]]":

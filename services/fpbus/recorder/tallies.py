@@ -25,7 +25,7 @@ _UNTIMED: Final = -1
 _LATEST: Final = datetime(9998, 1, 1, tzinfo=UTC)
 
 tallies: Final = sql.Table(
-    "run_counts",
+    "run_tallies",
     metadata,
     # The first two: what is counted now, and asked for, lies side by side.
     sql.Column("period", sql.String, primary_key=True),
@@ -35,7 +35,6 @@ tallies: Final = sql.Table(
     sql.Column("bucket", sql.Integer, primary_key=True),
     sql.Column("runs", sql.BigInteger, nullable=False),
     sql.Column("seconds", sql.Double, nullable=False),
-    sql.Column("last_finished_at", Utc, nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -64,7 +63,6 @@ class Share(NamedTuple):
 
     runs: int
     seconds: float
-    last_finished_at: datetime
 
 
 def count(connection: sql.Connection, gone: Iterable[RunRow], come: Iterable[RunRow]) -> None:
@@ -80,9 +78,8 @@ def add(connection: sql.Connection, signed: Iterable[tuple[int, Ended]]) -> None
         bucket = bucket_of(ended.duration_s)
         for period, begins in _periods(ended.finished_at):
             key = Key(period, begins, ended.pipeline, ended.state, bucket)
-            before = shares.get(key, Share(0, 0.0, ended.finished_at))
-            seconds = before.seconds + sign * (ended.duration_s or 0.0)
-            shares[key] = Share(before.runs + sign, seconds, max(before.last_finished_at, ended.finished_at))
+            before = shares.get(key, Share(0, 0.0))
+            shares[key] = Share(before.runs + sign, before.seconds + sign * (ended.duration_s or 0.0))
     changed = [{**key._asdict(), **share._asdict()} for key, share in shares.items() if share.runs or share.seconds]
     if changed:
         connection.execute(_add_statement(connection.dialect.name), changed)
@@ -91,13 +88,11 @@ def add(connection: sql.Connection, signed: Iterable[tuple[int, Ended]]) -> None
 @lru_cache
 def _add_statement(dialect: str) -> Insert:
     new = insert(dialect, tallies)
-    later = new.excluded.last_finished_at > tallies.c.last_finished_at
     return new.on_conflict_do_update(
         index_elements=list(tallies.primary_key.columns),
         set_={
             "runs": tallies.c.runs + new.excluded.runs,
             "seconds": tallies.c.seconds + new.excluded.seconds,
-            "last_finished_at": sql.case((later, new.excluded.last_finished_at), else_=tallies.c.last_finished_at),
         },
     )
 
@@ -135,7 +130,10 @@ def forget_empty(connection: sql.Connection, before: datetime) -> None:
 def sums(
     connection: sql.Connection, unended: Iterable[tuple[str, str, int]], pipeline: str | None, since: datetime | None
 ) -> list[PipelineStats]:
-    """Sum up each pipeline, by name; `unended` are counts of runs that have not ended, by pipeline and state."""
+    """Sum up each pipeline, by name, all but when its last run ended.
+
+    `unended` are counts of runs that have not ended, by pipeline and state.
+    """
     ended: dict[str, list[Line]] = {}
     for name, *line in connection.execute(_by_bucket(pipeline, since)):
         if line[2] > 0:
@@ -148,7 +146,8 @@ def sums(
 
 
 def _by_bucket(pipeline: str | None, since: datetime | None) -> "sql.Select[*tuple[Any, ...]]":
-    parts = [sql.select(tallies).where(*conditions) for conditions in _spans(since)]
+    columns = [tallies.c[name] for name in ("pipeline", "state", "bucket", "runs", "seconds")]
+    parts = [sql.select(*columns).where(*conditions) for conditions in _spans(since)]
     parts = parts if pipeline is None else [part.where(tallies.c.pipeline == pipeline) for part in parts]
     counts = sql.union_all(*parts).subquery().c
     return sql.select(
@@ -157,7 +156,6 @@ def _by_bucket(pipeline: str | None, since: datetime | None) -> "sql.Select[*tup
         counts.bucket,
         sql.cast(sql.func.sum(counts.runs), sql.BigInteger),  # PostgreSQL sums to decimals
         sql.func.sum(counts.seconds),
-        sql.func.max(counts.last_finished_at),
     ).group_by(counts.pipeline, counts.state, counts.bucket)
 
 
@@ -192,7 +190,6 @@ class Line(NamedTuple):
     bucket: int
     runs: int
     seconds: float
-    last_finished_at: datetime
 
 
 def _sum_up(pipeline: str, lines: list[Line], unended: dict[str, int]) -> PipelineStats:
@@ -214,5 +211,4 @@ def _sum_up(pipeline: str, lines: list[Line], unended: dict[str, int]) -> Pipeli
         p50_s=percentile(counts, 0.50),
         p95_s=percentile(counts, 0.95),
         p99_s=percentile(counts, 0.99),
-        last_finished_at=max((line.last_finished_at for line in lines), default=None),
     )

@@ -17,6 +17,7 @@ from fpbus.project import CONFIG, MODULES, PIPELINES, Fault, find_faults, load_p
 from fpbus.project.yaml_reader import Key, read_yaml
 from fpbus.schemas import ExecutorConfig, FpbusError, PipelineConfig
 
+from .adapters import lacking_extra
 from .drawing import DagView, NodeKind
 from .graph import Graph
 from .hook_modules import import_hooks
@@ -122,7 +123,14 @@ class Places:
 
 
 def _adapters(graph: Graph, places: Places) -> Iterator[Finding]:
-    """Make the adapters that only listen, which call nobody before there is a run."""
+    """Tell of adapters without their package, and make those that only listen, which call nobody before a run."""
+    for name, on in graph.config.run.with_adapter.items():
+        if on and (extra := lacking_extra(name)) is not None:
+            message = f"the adapter {name!r} is on, and its package is not installed on this machine."
+            key = ("run", "with_adapter", name)
+            yield places.finding(
+                key, message, f"Install it: pip install 'fpbus[{extra}]'", warning=name not in _EXECUTING
+            )
     listening = {name: on for name, on in graph.config.run.with_adapter.items() if name not in _EXECUTING}
     run = msgspec.structs.replace(graph.config.run, with_adapter=listening, executor=ExecutorConfig(), cache=False)
     try:

@@ -18,6 +18,7 @@ from .modules import PipelineNotLoadableError
 
 _FEW_MORE: Final = 4
 _A_FEW_EACH: Final = 2
+_CONNECT_S: Final = 10.0
 
 
 class _Runner(Protocol):
@@ -137,7 +138,9 @@ class _DaskPool:
                 ),
             )
         place = self._cluster or config.address
-        self._client: Any = _connected("Dask", config, lambda: distributed.Client(place, set_as_default=False))
+        self._client: Any = _connected(
+            "Dask", config, lambda: distributed.Client(place, set_as_default=False, timeout=_CONNECT_S)
+        )
         self._executor: Any = self._client.get_executor(pure=False)
         self.most = _A_FEW_EACH * max(1, sum(self._client.nthreads().values()))
 

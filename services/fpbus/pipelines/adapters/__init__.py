@@ -5,4 +5,5 @@ computed are a part of the pipeline.
 """
 
 from .errors import AdapterError as AdapterError
+from .making import lacking_extra as lacking_extra
 from .making import make_adapters as make_adapters

@@ -83,10 +83,16 @@ def _custom(name: str, config: CustomAdapterConfig, scope: RunScope, *, awaited:
         raise AdapterError(f"The adapter {name!r} cannot be made: {type(error).__name__}: {error}") from error
 
 
+def lacking_extra(name: str) -> str | None:
+    """Return the extra of fpbus that would bring an adapter's package; None when it is there."""
+    module, extra = _NEEDS.get(name, ("", ""))
+    return None if not module or _found(module) else extra
+
+
 def _installed(name: str) -> bool:
     """Tell whether an adapter's package is there; raise `AdapterError` if the run cannot do without it."""
-    module, extra = _NEEDS.get(name, ("", ""))
-    if not module or _found(module):
+    extra = lacking_extra(name)
+    if extra is None:
         return True
     _left_out(name, f"not installed: pip install 'fpbus[{extra}]'")
     return False

@@ -33,14 +33,14 @@ def serve(  # noqa: PLR0917 (Typer makes options of them)
     """Run one service until SIGTERM or Ctrl-C. Prints a line `ready` when it works."""
     from fpbus.lifecycle import configure_logs
 
-    for option, given, owner in (
-        ("--workers", workers, "runner"),
-        ("--queue-names", queue_names, "runner"),
-        ("--interval", interval, "scheduler"),
-        ("--schedule", schedule or None, "scheduler"),
+    for option, given, owner, what in (
+        ("--workers", workers, "runner", "workers"),
+        ("--queue-names", queue_names, "runner", "queues to serve"),
+        ("--interval", interval, "scheduler", "schedules"),
+        ("--schedule", schedule or None, "scheduler", "schedules"),
     ):
         if given is not None and role != owner:
-            raise typer.BadParameter(f"it is for the {owner}.", param_hint=option)
+            raise typer.BadParameter(f"only the {owner} has {what}.", param_hint=option)
     settings = settings_of(_folder_of(config) if config else project, instance=instance)
     configure_logs(settings.log_level, settings.log_format)
     serve_here(role, settings, workers=workers, queue_names=queue_names, interval=interval, schedule=schedule)

@@ -4,7 +4,9 @@ Recording is fold, upsert and counts in transactions of 500 results, as the reco
 process and as many to a transaction, the same rows go into a bare table: what SQLite can take at all. The rates of the
 first and the last tenth tell whether it gets slower as the table grows. Prints one JSON row.
 
-    python tests/bench/history.py [--runs 1000000]
+    python tests/bench/history.py [--runs 1000000] [--url postgresql://...]
+
+With `--url` the history is in that database, which has to be empty; the bare table is in SQLite all the same.
 """
 
 import argparse
@@ -37,11 +39,13 @@ KEYS: Final = [f"device-{number}" for number in range(2_000)]
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time the history.")
     parser.add_argument("--runs", type=int, default=1_000_000)
-    most = parser.parse_args().runs
+    parser.add_argument("--url", help="an empty database, instead of a new SQLite file")
+    arguments = parser.parse_args()
+    most = arguments.runs
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bare = _rates(_bare(folder), most // 10)
-        database = Database(sql.URL.create("sqlite", database=str(folder / "history.db")))
+        database = Database(sql.make_url(arguments.url or f"sqlite:///{folder}/history.db"))
         database.open()
         rates = _rates(lambda batch: _record(database, batch), most)
         print(

@@ -284,13 +284,13 @@ def test_an_unknown_run_is_told_as_not_found(recorder: Recorder, bus: Bus) -> No
     assert caught.value.code == CallCode.NOT_FOUND
 
 
-def test_a_recorder_that_is_killed_again_and_again_records_every_result_once(
+def test_a_recorder_that_is_killed_again_and_again_records_and_counts_every_result_once(
     recorder: Recorder, witness: Witness
 ) -> None:
     results = [a_result(number) for number in range(1000)]
 
     for start in range(0, 1000, 200):
-        witness.publish(*results[start : start + 200])
+        witness.publish(*results[max(0, start - 100) : start + 200])
         recorder.wait_for_row(f"run-{start}")
         recorder.end(signal.SIGKILL)
         recorder.let_lease_run_out()
@@ -300,6 +300,8 @@ def test_a_recorder_that_is_killed_again_and_again_records_every_result_once(
     assert recorder.rows("SELECT count(*), count(DISTINCT run_id) FROM runs WHERE state = 'succeeded'") == [
         (1000, 1000)
     ]
+    for period in ("hour", "day", "month"):
+        assert recorder.rows("SELECT sum(runs) FROM run_tallies WHERE period = :period", period=period) == [(1000,)]
 
 
 def test_a_repeated_result_gets_its_receipt_again(recorder: Recorder, witness: Witness) -> None:

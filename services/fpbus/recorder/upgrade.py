@@ -28,7 +28,8 @@ def upgrade(connection: sql.Connection) -> None:
 
 
 def _count_all(connection: sql.Connection) -> None:
-    ended = sql.select(runs.c.pipeline, runs.c.state, runs.c.finished_at, runs.c.duration_s)
-    lines = connection.execute(ended.where(runs.c.finished_at.is_not(None)))
-    for page in lines.partitions(_AT_A_TIME):
+    facts = (runs.c.pipeline, runs.c.state, runs.c.finished_at, runs.c.duration_s)
+    ended = sql.select(*facts).where(runs.c.finished_at.is_not(None))
+    page_wise = {"yield_per": _AT_A_TIME}  # never all of them in memory
+    for page in connection.execute(ended, execution_options=page_wise).partitions():
         add(connection, [(1, Ended(*line)) for line in page])

@@ -33,8 +33,12 @@ CREATE TABLE runs (run_id VARCHAR NOT NULL PRIMARY KEY, pipeline VARCHAR NOT NUL
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def empty(request: pytest.FixtureRequest) -> Iterator[sql.Connection]:
-    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else "sqlite://"
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(request.getfixturevalue("postgres_url") if request.param == "postgresql" else f"sqlite:///{tmp_path}/db")
+
+
+@pytest.fixture
+def empty(url: str) -> Iterator[sql.Connection]:
     engine = sql.create_engine(url)
     with engine.connect() as connection:
         yield connection
@@ -143,17 +147,20 @@ def test_a_bucket_stands_for_its_durations(duration_s: float) -> None:
     assert percentile([(bucket_of(None), 3)], 0.5) is None
 
 
-def test_old_runs_are_forgotten_with_their_files_and_no_others(tmp_path: Path) -> None:
-    database = Database(sql.URL.create("sqlite", database=str(tmp_path / "history.db")))
+def test_old_runs_are_forgotten_with_their_files_and_no_others(url: str, tmp_path: Path) -> None:
+    database = Database(sql.make_url(url))
     database.open()
     dice = random.Random(5)
     rows = [a_row(number, dice) for number in range(700)]
-    stored = replace(rows[0], state=RunState.SUCCEEDED, at=NOON, finished_at=NOON, outputs='{"table": {"ref": "x"}}')
+    precious = tmp_path / "storage" / "precious"
+    outputs = f'{{"table": {{"ref": "file://{precious}"}}}}'  # as somebody may have forged it
+    stored = replace(rows[0], state=RunState.SUCCEEDED, at=NOON, finished_at=NOON, outputs=outputs)
     rows[0] = stored
     lease, files = Lease("recorder", "me"), RunFiles(f"file://{tmp_path}/storage")
     for run_id in (stored.run_id, "another"):
         (tmp_path / "storage" / stored.pipeline / run_id).mkdir(parents=True)
         (tmp_path / "storage" / stored.pipeline / run_id / "table.parquet").touch()
+    precious.touch()
     with database.write() as connection:
         lease.acquire(connection, time.time())
         put(connection, rows)
@@ -173,12 +180,13 @@ def test_old_runs_are_forgotten_with_their_files_and_no_others(tmp_path: Path) -
         assert connection.scalar(sql.select(sql.func.min(tallies.c.runs))) == 1
     assert 0 < len(kept) < len(rows)
     assert [path.name for path in (tmp_path / "storage" / stored.pipeline).iterdir()] == ["another"]
+    assert precious.exists()
     assert Retention(database, Lease("recorder", "other"), timedelta(1), files.remove).sweep(now) == 0
     database.close()
 
 
-def test_whoever_lost_the_lease_forgets_nothing(tmp_path: Path) -> None:
-    database = Database(sql.URL.create("sqlite", database=str(tmp_path / "history.db")))
+def test_whoever_lost_the_lease_forgets_nothing(url: str, tmp_path: Path) -> None:
+    database = Database(sql.make_url(url))
     database.open()
     with database.write() as connection:
         Lease("recorder", "another").acquire(connection, time.time())

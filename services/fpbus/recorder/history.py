@@ -39,6 +39,7 @@ runs: Final = sql.Table(
     sql.Column("timeline", sql.Text),
     sql.Index("runs_by_time", "at"),
     sql.Index("runs_by_pipeline_and_time", "pipeline", "at"),
+    sql.Index("runs_by_pipeline_state_and_time", "pipeline", "state", "at"),
     sql.Index("runs_by_state_and_time", "state", "at"),
     sql.Index("runs_by_pipeline_and_end", "pipeline", "finished_at"),
 )

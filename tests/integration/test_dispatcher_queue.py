@@ -105,7 +105,7 @@ def submit(queue: RunQueue, *run_ids: str, digest: bytes = SAME, **options: Any)
 
 def deliver(queue: RunQueue, minted: str, packet_id: int, digest: bytes = SAME, *, again: bool = False) -> Outcome:
     """Submit a message whose publisher gave no run id."""
-    (outcome,) = queue.submit([Submission(a_job(minted), digest, packet_id, again)])
+    (outcome,) = queue.submit([Submission(a_job(minted), digest, str(packet_id), again)])
     return outcome
 
 
@@ -340,10 +340,8 @@ def test_a_redelivery_long_after_its_run_was_forgotten_is_a_new_run(queue: RunQu
     assert (again.kind, again.run_id) == ("new", "second")
 
 
-def test_the_memory_for_packet_ids_is_bounded_and_keeps_the_latest(
-    queue: RunQueue, raw: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dispatcher_queue, "REMEMBERED_DELIVERIES", 8)
+def test_the_memory_for_packet_ids_is_bounded_and_keeps_the_latest(queue: RunQueue, raw: Any) -> None:
+    queue.remembered_deliveries = 8
 
     for packet_id in range(1, 21):
         deliver(queue, f"run-{packet_id}", packet_id)
@@ -353,10 +351,8 @@ def test_the_memory_for_packet_ids_is_bounded_and_keeps_the_latest(
     assert deliver(queue, "other", 20, again=True).run_id == "run-20"
 
 
-def test_a_broker_that_uses_few_packet_ids_pushes_none_out(
-    queue: RunQueue, raw: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dispatcher_queue, "REMEMBERED_DELIVERIES", 8)
+def test_a_broker_that_uses_few_packet_ids_pushes_none_out(queue: RunQueue, raw: Any) -> None:
+    queue.remembered_deliveries = 8
 
     for number in range(40):
         deliver(queue, f"run-{number}", 1 + number % 2)
@@ -635,7 +631,7 @@ def test_a_key_of_the_wrong_type_raises_before_anything_is_written(queue: RunQue
     before = everything(raw)
 
     with pytest.raises(RedisError):
-        queue.submit([Submission(a_job("r"), SAME, packet_id=1)])
+        queue.submit([Submission(a_job("r"), SAME, packet="1")])
 
     assert everything(raw) == before
     raw.delete(key)

@@ -87,9 +87,13 @@ def test_the_files_of_the_configuration_page_can_be_loaded(reader: Reader) -> No
 SECTIONS: Mapping[str, tuple[type[Struct], set[str]]] = {
     "conf/project.yml": (ProjectConfig, {"job_queue", "run", "adapter"}),
     "job_queue": (ProjectConfig, set()),
-    "conf/pipelines/NAME.yml": (PipelineConfig, {"run", "schedule", "limits", "adapter", "on_success", "on_failure"}),
+    "conf/pipelines/NAME.yml": (
+        PipelineConfig,
+        {"run", "schedule", "triggers", "limits", "adapter", "on_success", "on_failure"},
+    ),
     "run": (PipelineConfig, set()),
     "schedule": (PipelineConfig, set()),
+    "triggers": (PipelineConfig, set()),
     "limits": (PipelineConfig, set()),
     "adapter": (PipelineConfig, set()),
 }

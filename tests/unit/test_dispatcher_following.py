@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from fpbus.dispatcher.following import MOST_HOPS, admit_next, follow_ups, run_id_after, value_at
+from fpbus.dispatcher.following import MOST_HOPS, admit_next, follow_ups, run_id_after
 from fpbus.dispatcher.handlers import RefusedError, Rules
 from fpbus.schemas import (
     FailureCode,
@@ -21,6 +21,7 @@ from fpbus.schemas import (
     RunState,
     is_run_id,
 )
+from fpbus.schemas.paths import value_at
 from fpbus.schemas.queue import RunJob
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)

@@ -26,7 +26,8 @@ from fpbus.dispatcher.handlers import (
     rejection_of,
     rejection_topic,
 )
-from fpbus.dispatcher.ingress import mint_run_id, refusal_of, status_of, traced
+from fpbus.dispatcher.ids import mint_run_id
+from fpbus.dispatcher.ingress import refusal_of, status_of, traced
 from fpbus.dispatcher.queue import Outcome
 from fpbus.schemas import (
     MSGPACK,

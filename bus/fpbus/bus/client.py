@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
@@ -66,6 +66,7 @@ class Bus:
         self._root = f"{root.strip('/')}/" if root.strip("/") else ""
         self._presence = presence
         self._routes: list[tuple[str, Inbox]] = []
+        self._outer_routes: list[tuple[str, Inbox]] = []
         self._calls: list[Inbox] = []
         self._connected = threading.Event()
         self._stopped = False
@@ -151,6 +152,18 @@ class Bus:
         """Have what matches put into `inbox`; its taker must `ack` each delivery of QoS 1, in order."""
         self._routes.extend((name, inbox) for name in filters)
         self._transport.subscribe({self._root + name: qos for name in filters})
+
+    def listen(self, inbox: Inbox, filters: Mapping[str, int]) -> None:
+        """Hear devices: their topics stand outside of `root`, and are seen whole. A later call replaces the filters.
+
+        A message that is also on a topic that was subscribed to is heard there, and only once.
+        """
+        gone = [name for name, _ in self._outer_routes if name not in filters]
+        self._outer_routes = [(name, inbox) for name in filters]
+        if gone:
+            own = {self._root + name for name, _ in self._routes}
+            self._transport.unsubscribe([name for name in gone if name not in own])
+        self._transport.subscribe(filters)
 
     def ack(self, delivery: Delivery) -> None:
         """Confirm a delivery: what it asked for is durable now."""
@@ -266,19 +279,30 @@ class Bus:
         self._taken_over(reason)
 
     def _on_message(self, delivery: Delivery) -> None:
+        if not (self._hand_in(delivery) or self._hand_to_listener(delivery)):
+            self._transport.ack(delivery)  # of a session older than this process; nobody here wants it
+
+    def _hand_in(self, delivery: Delivery) -> bool:
+        """Hand over what is under our root; False for what nobody here has subscribed to."""
         if not delivery.topic.startswith(self._root):
-            self._transport.ack(delivery)
-            return
+            return False
         if self._root:
             delivery = replace(delivery, topic=delivery.topic[len(self._root) :])
         if self._hears_replies and delivery.topic == topics.reply(self.client_id):
             self._hand_to_caller(delivery)
-            return
+            return True
         for name, inbox in self._routes:
             if matches(name, delivery.topic):
                 inbox.put(delivery)
-                return
-        self._transport.ack(delivery)  # of a session older than this process; nobody here wants it
+                return True
+        return False
+
+    def _hand_to_listener(self, delivery: Delivery) -> bool:
+        for name, inbox in self._outer_routes:
+            if matches(name, delivery.topic):
+                inbox.put(replace(delivery, outside=True))
+                return True
+        return False
 
     def _hand_to_caller(self, delivery: Delivery) -> None:
         self._transport.ack(delivery)

@@ -8,7 +8,7 @@ acknowledged, durable sessions, retained messages, one connection per client id,
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -73,6 +73,10 @@ class MemoryBroker:
                 qos = min(delivery.qos, max(granted))
                 self._deliver(client.client_id, session, replace(delivery, retain=True, qos=qos))
 
+    def unsubscribe(self, client: "MemoryTransport", filters: Sequence[str]) -> None:
+        for name in filters:
+            self._sessions[client.client_id].filters.pop(name, None)
+
     def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool, properties: Properties) -> None:
         delivery = Delivery(
             topic,
@@ -130,6 +134,7 @@ class MemoryTransport:
         self._hooks: Hooks | None = None
         self._will: Will | None = None
         self._filters: dict[str, int] = {}
+        self._unwanted: set[str] = set()
         self._waiting: list[Callable[[], None]] = []
         self._connection = 0
         self._connected = False
@@ -195,6 +200,18 @@ class MemoryTransport:
             if self._connected:
                 self._broker.subscribe(self, filters)
 
+    def unsubscribe(self, filters: Sequence[str]) -> None:
+        with self._broker.lock:
+            for name in filters:
+                self._filters.pop(name, None)
+            self._unwanted.update(filters)
+            if self._connected:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        self._broker.unsubscribe(self, sorted(self._unwanted - self._filters.keys()))
+        self._unwanted.clear()
+
     def ack(self, delivery: Delivery) -> None:
         with self._broker.lock:
             if self._connected and delivery.connection == self._connection:
@@ -204,6 +221,7 @@ class MemoryTransport:
         """Hear from the broker that it has let us in."""
         self._connection = connection
         self._connected = True
+        self._let_go()
         self._broker.subscribe(self, self._filters)
         self._tell("connected", session_present)
         waiting, self._waiting = self._waiting, []

@@ -17,7 +17,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from paho.mqtt import client as paho
@@ -60,9 +60,10 @@ class PahoTransport:
         self._client_id = client_id
         self._durable = durable
         self._client = self._make_client()
-        self._lock = threading.Lock()  # guards the next four
+        self._lock = threading.Lock()  # guards the next five
         self._connection = 0
         self._filters: dict[str, int] = {}
+        self._unwanted: set[str] = set()
         self._subscribed: set[str] = set()
         self._asked: dict[int, list[str]] = {}
         self._refusal: str | None = None
@@ -123,8 +124,18 @@ class PahoTransport:
     def subscribe(self, filters: Mapping[str, int]) -> None:
         with self._lock:
             self._filters.update(filters)
+            self._unwanted.difference_update(filters)
             if self._connected.is_set():
                 self._ask_for(filters)
+
+    def unsubscribe(self, filters: Sequence[str]) -> None:
+        with self._lock:
+            for name in filters:
+                self._filters.pop(name, None)
+            self._subscribed.difference_update(filters)
+            self._unwanted.update(filters)
+            if self._connected.is_set():
+                self._let_go()
 
     def ack(self, delivery: Delivery) -> None:
         with self._lock:
@@ -221,10 +232,17 @@ class PahoTransport:
         with self._lock:
             if not flags.session_present:
                 self._subscribed.clear()
+            self._let_go()
             # A filter that the session has is not sent again: on 3.1.1 that would replay retained messages.
             self._ask_for({name: qos for name, qos in self._filters.items() if name not in self._subscribed})
             self._connected.set()
         self._guard("connected", flags.session_present)
+
+    def _let_go(self) -> None:
+        """Unsubscribe from what nobody wants any more; a session may still have it."""
+        if self._unwanted:
+            self._client.unsubscribe(sorted(self._unwanted))
+            self._unwanted.clear()
 
     def _ask_for(self, filters: Mapping[str, int]) -> None:
         if not filters:
@@ -356,4 +374,5 @@ def _unpack(message: paho.MQTTMessage, connection: int) -> Delivery:
         response_topic=getattr(properties, "ResponseTopic", None),
         correlation=getattr(properties, "CorrelationData", None),
         user=dict(getattr(properties, "UserProperty", ())),
+        expires_s=getattr(properties, "MessageExpiryInterval", None),
     )

@@ -5,14 +5,18 @@
 Every hook of a transport runs on its network thread, must not block, and may not raise.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message as it arrived. `connection` tells on which one: an ack goes nowhere once that is gone."""
+    """A message as it arrived. `connection` tells on which one: an ack goes nowhere once that is gone.
+
+    `expires_s` is what was left of its publisher's Message Expiry Interval, in seconds, when the broker sent it on.
+    `outside`: the topic is not one of the bus, but a device's, and whole.
+    """
 
     topic: str
     payload: bytes
@@ -25,6 +29,8 @@ class Delivery:
     response_topic: str | None = None
     correlation: bytes | None = None
     user: Mapping[str, str] = field(default_factory=dict[str, str])
+    expires_s: int | None = None
+    outside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,10 @@ class Transport(Protocol):
 
     def subscribe(self, filters: Mapping[str, int]) -> None:
         """Subscribe now, and again after every reconnect that finds no session."""
+        ...
+
+    def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Hear no more of these, now and after every reconnect."""
         ...
 
     def ack(self, delivery: Delivery) -> None:

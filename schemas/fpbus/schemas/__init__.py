@@ -104,6 +104,10 @@ from .states import TRANSITIONS as TRANSITIONS
 from .states import IllegalTransitionError as IllegalTransitionError
 from .states import RunState as RunState
 from .states import move as move
+from .topic_filters import TopicFilter as TopicFilter
+from .topic_filters import topic_filter as topic_filter
+from .triggers import FORMATS as FORMATS
+from .triggers import TriggerConfig as TriggerConfig
 from .wire import JSON as JSON
 from .wire import MAX_NESTING as MAX_NESTING
 from .wire import MAX_PAYLOAD as MAX_PAYLOAD

@@ -13,6 +13,7 @@ from .layers import lay
 from .names import PipelineName
 from .schedules import ScheduleConfig
 from .settings import MOST_SECONDS, Delay, Jitter, LogLevel, Retries, RunSettings, Timeout
+from .triggers import TriggerConfig
 
 
 class _Section(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -287,6 +288,7 @@ class PipelineConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, fo
 
     run: RunConfig = RunConfig()
     schedule: ScheduleConfig | None = None
+    triggers: list[TriggerConfig] = []
     params: dict[str, Any] = {}
     adapter: AdapterConfig = AdapterConfig()
     hooks: list[HookConfig] = []

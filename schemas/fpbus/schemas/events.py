@@ -66,7 +66,10 @@ class Output(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RunResult(Event, frozen=True, kw_only=True, omit_defaults=True, tag="run_result"):
-    """The one terminal event of a run. Topic `pipelines/{name}/runs/{run}/result`."""
+    """The one terminal event of a run. Topic `pipelines/{name}/runs/{run}/result`.
+
+    `hops` is how many runs before it led to it, each by its end or its answer.
+    """
 
     run_id: str
     pipeline: str
@@ -79,6 +82,7 @@ class RunResult(Event, frozen=True, kw_only=True, omit_defaults=True, tag="run_r
     key: str | None = None
     outputs: dict[str, Output] = {}
     error: RunError | None = None
+    hops: int = 0
     traceparent: str | None = None
 
 
@@ -130,6 +134,7 @@ class Rejection(Event, frozen=True, kw_only=True, omit_defaults=True, tag="rejec
     pipeline: str | None = None
     run_id: str | None = None
     reply_id: str | None = None
+    hops: int = 0
 
 
 class Receipt(Struct, frozen=True, kw_only=True):

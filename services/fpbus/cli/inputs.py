@@ -44,6 +44,29 @@ def read_object(text: str, option: str) -> dict[str, Any]:
     return {str(name): item for name, item in value.items()}
 
 
+def read_pairs(texts: Sequence[str], option: str) -> dict[str, str]:
+    """Read `name=value`s whose values are texts."""
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise _unusable(f"{text!r} is not of the form name=value.", option)
+        pairs[name] = value
+    return pairs
+
+
+def read_bytes(text: str, option: str) -> bytes:
+    """Read bytes given as text, as `@file`, or on standard input as `-`."""
+    if text == "-":
+        return sys.stdin.buffer.read()
+    if not text.startswith("@"):
+        return text.encode()
+    try:
+        return Path(text[1:]).read_bytes()
+    except OSError as error:
+        raise _unusable(f"{text[1:]} cannot be read: {error.strerror}.", option) from None
+
+
 def read_names(text: str | None, option: str) -> list[str] | None:
     """Read names as a JSON list, or separated by commas."""
     if text is None:

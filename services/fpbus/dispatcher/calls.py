@@ -42,7 +42,8 @@ from fpbus.schemas.queue import RunJob
 from .catalog import Catalog
 from .choosing import Chooser
 from .handlers import RefusedError, admit, request_again
-from .ingress import Ingress, mint_run_id, refusal_of, traced
+from .ids import mint_run_id
+from .ingress import Ingress, refusal_of, traced
 from .ingress import Submit as SubmitRuns
 from .pages import page_of
 from .queue import FencedError, RunQueue, Submission

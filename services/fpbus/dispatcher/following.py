@@ -5,7 +5,7 @@ their `accepted`. Their ids are derived from it, so a dispatcher that dies in be
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -15,10 +15,12 @@ import msgspec
 
 from fpbus.bus import Bus, Sending
 from fpbus.schemas import FollowUp, Rejection, RejectionCode, RunRequest, RunResult, RunState, encode, topics
+from fpbus.schemas.paths import value_at
 from fpbus.schemas.queue import RunJob
 
 from .handlers import Admission, RefusedError, Rules, admit
-from .ingress import Submit, mint_run_id, status_of, traced
+from .ids import mint_run_id
+from .ingress import Submit, status_of, traced
 from .queue import Outcome, RunQueue, Submission
 
 log = logging.getLogger(__name__)
@@ -147,22 +149,3 @@ def _facts(job: RunJob, result: RunResult) -> dict[str, Any]:
     facts: dict[str, Any] = msgspec.to_builtins(result)
     outputs = {name: output.get("json", output.get("ref")) for name, output in facts.get("outputs", {}).items()}
     return {**facts, "outputs": outputs, "inputs": job.request.inputs or {}}
-
-
-def value_at(value: Any, path: str) -> Any:
-    """Return what lies at a path of names and places joined by dots; a name may have dots itself.
-
-    Raises `LookupError` where there is nothing.
-    """
-    if not path:
-        return value
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        place, _, rest = path.partition(".")
-        if not place.isdecimal():
-            raise LookupError(path)
-        return value_at(value[int(place)], rest)
-    if isinstance(value, Mapping):
-        for name in sorted(value, key=len, reverse=True):
-            if path == name or path.startswith(f"{name}."):
-                return value_at(value[name], path[len(name) + 1 :])
-    raise LookupError(path)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -52,13 +52,15 @@ class Rules:
 class Admission:
     """A message that becomes a run, or is one again. `minted`: the id is ours, the publisher gave none.
 
-    `expired`: it is too late for a new run; one that is there already gets the answer that it got before.
+    `expired`: it is too late for a new run; one that is there already gets the answer that it got before. `source`
+    tells the runs of one message apart.
     """
 
     job: RunJob
     digest: bytes
     minted: bool
     expired: bool = False
+    source: str = ""
 
 
 class RefusedError(Exception):
@@ -140,7 +142,8 @@ def admit(  # noqa: PLR0917 (all of them decide)
     retry_of: str | None = None,
 ) -> Admission:
     """Make a job of a request that may run; raise `RefusedError` for one that has no chance."""
-    request = _with_zones(request, rules.timezone)
+    asked = _with_zones(request, rules.timezone)
+    request = _with_expiry(asked, delivery, now)
     reply_to = request.reply_to or (delivery.response_topic if delivery else None)
     if reply_to is not None and not may_answer(reply_to, rules):
         raise RefusedError(
@@ -163,7 +166,7 @@ def admit(  # noqa: PLR0917 (all of them decide)
         correlation=delivery.correlation if delivery else None,
     )
     expired = request.expires_at is not None and request.expires_at <= now
-    return Admission(job, digest_of(name, request), minted=request.run_id is None, expired=expired)
+    return Admission(job, digest_of(name, asked), minted=request.run_id is None, expired=expired)
 
 
 def request_again(request: RunRequest, inputs: Mapping[str, Any] | None, run_id: str | None) -> RunRequest:
@@ -206,9 +209,14 @@ def conflict(request: RunRequest) -> RefusedError:
     return RefusedError(RejectionCode.CONFLICT, message, "$.run_id", request)
 
 
-def rejection_of(delivery: Delivery, refused: RefusedError, now: datetime) -> Rejection:
-    """Tell a publisher what was wrong with its message, and which one it was."""
-    name = topics.pipeline_of_run_topic(delivery.topic) or ""
+def rejection_of(
+    delivery: Delivery, refused: RefusedError, now: datetime, pipeline: str | None = None, hops: int = 0
+) -> Rejection:
+    """Tell a publisher what was wrong with its message, and which one it was.
+
+    `pipeline` is the one that a trigger would have started; a run topic names its own.
+    """
+    name = pipeline or topics.pipeline_of_run_topic(delivery.topic) or ""
     named = refused.code not in {RejectionCode.ILLEGAL_NAME, RejectionCode.UNKNOWN_PIPELINE}
     correlation = delivery.correlation
     return Rejection(
@@ -223,6 +231,7 @@ def rejection_of(delivery: Delivery, refused: RefusedError, now: datetime) -> Re
         pipeline=name if named else None,
         run_id=refused.request.run_id,
         reply_id=correlation.decode("utf-8", "replace") if correlation else None,
+        hops=hops,
     )
 
 
@@ -280,8 +289,16 @@ def _ended(job: RunJob, attempt: int, state: RunState, error: RunError, now: dat
         finished_at=now,
         key=job.request.key,
         error=error,
+        hops=job.hops,
         traceparent=job.traceparent,
     )
+
+
+def _with_expiry(request: RunRequest, delivery: Delivery | None, now: datetime) -> RunRequest:
+    """Let a message's own expiry hold where the request says none. It is no part of what was asked: it shrinks."""
+    if delivery is None or delivery.expires_s is None or request.expires_at is not None:
+        return request
+    return msgspec.structs.replace(request, expires_at=now + timedelta(seconds=delivery.expires_s))
 
 
 def _with_zones(request: RunRequest, zone: ZoneInfo) -> RunRequest:

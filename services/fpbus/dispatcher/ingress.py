@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from secrets import token_urlsafe
 
 import msgspec
 
@@ -12,6 +11,7 @@ from fpbus.bus import Bus, Delivery, Span
 from fpbus.schemas import RejectionCode, RunState, RunStatus, topics
 
 from .catalog import Catalog
+from .devices import Devices, opened
 from .handlers import (
     Admission,
     RefusedError,
@@ -19,50 +19,38 @@ from .handlers import (
     check_overrides,
     conflict,
     expired,
-    may_answer,
     pipeline_of,
     read_request,
-    rejection_of,
-    rejection_topic,
 )
+from .ids import mint_run_id
 from .queue import Outcome, Submission
+from .refusing import Refuser
 
 log = logging.getLogger(__name__)
 
 Submit = Callable[[Sequence[Submission]], list[Outcome]]
 
 
-def mint_run_id() -> str:
-    """Make the id of a run whose publisher gave none: 128 random bits."""
-    return token_urlsafe(16)
-
-
 class Ingress:
     """Makes runs of messages. `submit` returns only when Redis has them."""
 
-    def __init__(self, bus: Bus, catalog: Catalog, submit: Submit) -> None:
+    def __init__(self, bus: Bus, catalog: Catalog, devices: Devices, refuser: Refuser, submit: Submit) -> None:
         self._bus = bus
         self._catalog = catalog
+        self._devices = devices
+        self._refuser = refuser
         self._submit = submit
 
     def handle(self, deliveries: Sequence[Delivery]) -> None:
         """Answer every message with `accepted` or `rejected`. A repeat gets the answer that the first one got."""
-        admitted: list[tuple[Delivery, Admission]] = []
-        for delivery in deliveries:
-            try:
-                admitted.append((delivery, self._decide(delivery)))
-            except RefusedError as refused:
-                self._reject(delivery, refused)
-            except Exception:
-                log.exception("could not judge a message", extra={"topic": delivery.topic[:200]})
-                self._reject(delivery, RefusedError(RejectionCode.INVALID_PAYLOAD, "The message cannot be read."))
+        admitted = [(delivery, admission) for delivery in deliveries for admission in self._admissions(delivery)]
         if not admitted:
             return
         outcomes = self._submit([_submission(*pair) for pair in admitted])
         for (delivery, admission), outcome in zip(admitted, outcomes, strict=True):
             refusal = refusal_of(admission, outcome)
             if refusal is not None:
-                self._reject(delivery, refusal)
+                self._refuser.refuse(delivery, refusal, admission.job.pipeline)
             else:
                 self.accept(admission, outcome)
 
@@ -72,6 +60,20 @@ class Ingress:
         self._bus.publish(topics.status(status.pipeline, status.run_id), status, traceparent=admission.job.traceparent)
         return status
 
+    def _admissions(self, delivery: Delivery) -> list[Admission]:
+        """Return the runs that a message asks for: one from a run topic, any number from a device's."""
+        try:
+            if delivery.outside:
+                return [traced(admission) for admission in self._devices.admissions(delivery)]
+            return [self._decide(delivery)]
+        except RefusedError as refused:
+            self._refuser.refuse(delivery, refused)
+        except Exception:
+            log.exception("could not judge a message", extra={"topic": delivery.topic[:200]})
+            unreadable = RefusedError(RejectionCode.INVALID_PAYLOAD, "The message cannot be read.")
+            self._refuser.refuse(delivery, unreadable)
+        return []
+
     def _decide(self, delivery: Delivery) -> Admission:
         rules = self._catalog.rules
         try:
@@ -79,20 +81,12 @@ class Ingress:
         except RefusedError:
             rules = self._catalog.look_for_new()  # it may be new
             name = pipeline_of(delivery.topic, rules)
-        request = read_request(delivery, rules)
+        opened_delivery, event_id = opened(delivery)
+        request = read_request(opened_delivery, rules)
+        if event_id is not None and request.run_id is None:
+            request = msgspec.structs.replace(request, run_id=event_id)
         check_overrides(request, rules.pipelines[name])
-        return traced(admit(name, request, rules, datetime.now(UTC), mint_run_id, delivery))
-
-    def _reject(self, delivery: Delivery, refused: RefusedError) -> None:
-        rejection = rejection_of(delivery, refused, datetime.now(UTC))
-        self._bus.publish(rejection_topic(rejection), rejection)
-        reply_to = refused.request.reply_to or delivery.response_topic
-        if reply_to is not None and may_answer(reply_to, self._catalog.rules):
-            self._bus.reply(reply_to, rejection, delivery.correlation)
-        log.warning(
-            "rejected a message",
-            extra={"code": str(rejection.code), "topic": rejection.topic, "digest": rejection.digest},
-        )
+        return traced(admit(name, request, rules, datetime.now(UTC), mint_run_id, opened_delivery))
 
 
 def traced(admission: Admission) -> Admission:
@@ -138,5 +132,5 @@ def status_of(admission: Admission, outcome: Outcome) -> RunStatus:
 
 
 def _submission(delivery: Delivery, admission: Admission) -> Submission:
-    packet_id = delivery.packet_id if admission.minted else None
-    return Submission(admission.job, admission.digest, packet_id, delivery.duplicate, admission.expired)
+    packet = f"{delivery.packet_id}:{admission.source}" if admission.minted and delivery.qos else None
+    return Submission(admission.job, admission.digest, packet, delivery.duplicate, admission.expired)

@@ -60,11 +60,11 @@ class FencedError(Exception):
 
 
 class Submission(NamedTuple):
-    """One run to be made; `packet_id` is set where the publisher gave no run id."""
+    """One run to be made; `packet` names the delivery where the publisher gave no run id."""
 
     job: RunJob
     digest: bytes
-    packet_id: int | None = None
+    packet: str | None = None
     again: bool = False
     expired: bool = False
 
@@ -90,6 +90,7 @@ class RunQueue:
 
     def __init__(self, url: str, token: str) -> None:
         self._token = token
+        self.remembered_deliveries = REMEMBERED_DELIVERIES
         # No hidden retries: the service decides when to try again, and says meanwhile that it is degraded.
         # redis-py's hints unite the replies of all protocols and modes; ours are bytes.
         self._redis: Any = Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=2.0, retry=_NO_RETRY)
@@ -144,7 +145,7 @@ class RunQueue:
 
     def submit(self, submissions: Sequence[Submission]) -> list[Outcome]:
         """Make the runs that are not there yet, all in one script. Safe to repeat."""
-        arguments: list[Any] = [LEASE_MS, REMEMBERED_DELIVERIES, len(submissions)]
+        arguments: list[Any] = [LEASE_MS, self.remembered_deliveries, len(submissions)]
         enqueued_at = utcformat(datetime.now(UTC))
         for submission in submissions:
             arguments += _arguments(submission, enqueued_at)
@@ -297,7 +298,7 @@ def _arguments(submission: Submission, enqueued_at: str) -> list[Any]:
     job = submission.job
     fields = job_hash(job, enqueued_at)
     due = "" if job.not_before is None else int(job.not_before.timestamp() * 1000)
-    packet = "" if submission.packet_id is None else submission.packet_id
+    packet = submission.packet or ""
     head = [job.run_id, submission.digest, job.pipeline, job.queue, job.request.key or "", due, packet]
     head += [int(submission.again), int(submission.expired), 2 * len(fields)]
     return head + [part for pair in fields.items() for part in pair]

@@ -36,14 +36,17 @@ from fpbus.schemas import (
 )
 from fpbus.schemas.queue import RunJob
 from fpbus.schemas.redis_server import RedisTooOldError
+from fpbus.triggers import CodecProcess
 
 from .calls import DispatcherCalls
 from .catalog import Catalog
+from .devices import Devices
 from .following import Following
 from .handlers import Rules, lost_result
 from .ingress import Ingress
 from .overflow import Overflow
-from .queue import FencedError, Lost, Outcome, RunQueue, Submission
+from .queue import REMEMBERED_DELIVERIES, FencedError, Lost, Outcome, RunQueue, Submission
+from .refusing import Refuser
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +96,10 @@ class DispatcherService:
         )
         presence.attach(self._presence_bus)
         self._bus = open_bus(url, "fpbus-dispatcher", root=settings.root, durable=True)
-        self._ingress = Ingress(self._bus, catalog, self._submit_held)
+        refuser = Refuser(self._bus, catalog)
+        self._codecs = CodecProcess(settings.project_dir)
+        self._devices = Devices(self._bus, self._inbox, refuser, self._codecs)
+        self._ingress = Ingress(self._bus, catalog, self._devices, refuser, self._submit_held)
         calls = DispatcherCalls(self._bus, queue, catalog, self._ingress, self._submit, self._publish_end)
         self._overflow = Overflow(queue, self._publish_end, calls.nudge)
         self._following = Following(self._bus, queue, queue.submit, lambda: catalog.rules)
@@ -119,6 +125,7 @@ class DispatcherService:
         if self._stop.reason is None:
             self._try_to_release()
         self._queue.close()
+        self._codecs.stop()
         self._presence.become("gone", active=False)
         self._presence_bus.stop()
 
@@ -178,6 +185,7 @@ class DispatcherService:
         self._bus.on_session(self._on_session)
         self._presence_bus.subscribe(self._receipts, topics.RECORDED)
         self._bus.subscribe(self._inbox, topics.RUN, *topics.DEEPER_RUNS, topics.calls_to(Role.DISPATCHER))
+        self._follow_triggers(self._catalog.look())  # before: the broker sends what waits as soon as we are there
         self._bus.start()
         while not self._bus.wait_connected(0.5):
             if self._stop.requested:
@@ -230,9 +238,9 @@ class DispatcherService:
     def _handle(self, batch: Sequence[Delivery]) -> None:
         runs: list[Delivery] = []
         for delivery in batch:
-            if delivery.topic.startswith("fpbus/call/"):
+            if delivery.topic.startswith("fpbus/call/") and not delivery.outside:
                 self._calls.answer(delivery)
-            elif topics.pipeline_of_run_topic(delivery.topic) is not None:
+            elif delivery.outside or topics.pipeline_of_run_topic(delivery.topic) is not None:
                 runs.append(delivery)
         if runs:
             self._ingress.handle(runs)
@@ -304,7 +312,12 @@ class DispatcherService:
         if rules is not self._rules_in_force:
             self._queue.put_limits({name: pipeline.limits for name, pipeline in rules.pipelines.items()})
             self._listen_for_ends(rules)
+            self._follow_triggers(rules)
             self._rules_in_force = rules
+
+    def _follow_triggers(self, rules: Rules) -> None:
+        self._devices.follow(rules)
+        self._queue.remembered_deliveries = REMEMBERED_DELIVERIES * self._devices.runs_per_message
 
     def _listen_for_ends(self, rules: Rules) -> None:
         """Be woken when a run ends that others follow, so that those need not wait for the next tick."""

@@ -62,5 +62,6 @@ def _result(job: RunJob, order: Order, times: Times, state: RunState) -> RunResu
         finished_at=times.finished_at,
         runner=order.runner,
         key=job.request.key,
+        hops=job.hops,
         traceparent=job.traceparent,
     )

@@ -1,0 +1,76 @@
+"""`fpbus pipeline explain-trigger`: what a device's message would start, and what it would not, and why."""
+
+import contextlib
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from fpbus.cli.inputs import read_bytes, read_pairs
+from fpbus.cli.options import FormatOption
+from fpbus.cli.output import Columns, show_list
+
+from .options import BaseDirOption, StorageOptionsOption, project_folder
+
+if TYPE_CHECKING:
+    from fpbus.triggers import Verdict
+
+_COLUMNS: Final[Columns] = {
+    "PIPELINE": lambda told: told["pipeline"],
+    "TRIGGER": lambda told: told["trigger"],
+    "BECOMES": lambda told: told["becomes"],
+    "BECAUSE": lambda told: told["because"],
+}
+
+
+def explain_trigger(  # noqa: PLR0917 (Typer makes options of them)
+    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="Where a device publishes.")],
+    payload: Annotated[str, typer.Argument(metavar="PAYLOAD", help="What it publishes: text, @file, or - for stdin.")],
+    content_type: Annotated[str | None, typer.Option(metavar="TYPE", help="The Content Type of MQTT 5.")] = None,
+    properties: Annotated[
+        list[str] | None, typer.Option("--property", metavar="NAME=VALUE", help="A user property of MQTT 5.")
+    ] = None,
+    retained: Annotated[bool, typer.Option("--retained", help="The broker had kept it.")] = False,
+    style: FormatOption = "table",
+    base_dir: BaseDirOption = None,
+    storage_options: StorageOptionsOption = None,
+) -> None:
+    """Say which pipelines a message would start, with which inputs, and why others would not. Nothing is published.
+
+    The exit code is 4 when no trigger listens on the topic.
+    """
+    from fpbus.project import load_pipelines, load_project
+    from fpbus.triggers import Message, ProjectCodecs, TriggerTable
+
+    folder = project_folder(base_dir, storage_options)
+    table = TriggerTable(load_pipelines(folder), load_project(folder).limits, ProjectCodecs(folder))
+    message = Message(
+        topic,
+        read_bytes(payload, "PAYLOAD"),
+        at=datetime.now(UTC),
+        retain=retained,
+        content_type=content_type,
+        properties=read_pairs(properties or [], "--property"),
+    )
+    with contextlib.redirect_stdout(sys.stderr):  # what a codec prints is talk
+        told = [_tell(verdict) for verdict in table.judge(message)]
+    show_list(told, _COLUMNS, style, f"No trigger listens on {topic!r}.")
+    if not told:
+        raise typer.Exit(4)
+
+
+def _tell(verdict: "Verdict") -> dict[str, Any]:
+    import msgspec
+
+    from fpbus.triggers import Refusal, Start
+
+    told: dict[str, Any] = {"pipeline": verdict.pipeline, "trigger": verdict.trigger}
+    if isinstance(verdict, Start):
+        request: dict[str, Any] = msgspec.to_builtins(verdict.request)
+        request.pop("type")
+        return {**told, "becomes": "a run", "because": msgspec.json.encode(request).decode(), "request": request}
+    if isinstance(verdict, Refusal):
+        field = f" ({verdict.field})" if verdict.field else ""
+        return {**told, "becomes": "rejected", "because": f"{verdict.message}{field}", "code": str(verdict.code)}
+    return {**told, "becomes": "nothing", "because": verdict.reason}

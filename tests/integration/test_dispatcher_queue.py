@@ -25,7 +25,7 @@ from fpbus.project import make_project
 from fpbus.runner.orders import Ended
 from fpbus.runner.queue import Claim, WorkQueue
 from fpbus.runner.rq_job import AllowListedJob
-from fpbus.schemas import RunRequest, RunResult, RunState, decode, encode
+from fpbus.schemas import RunAccount, RunRequest, RunResult, RunState, decode, encode
 from fpbus.schemas.queue import JOB_FUNCTION, QUEUES, ForeignJobError, RunJob, Serializer, job_data
 from support.servers import Redis
 from support.servers import redis_server as make_redis
@@ -430,6 +430,24 @@ def test_the_third_lost_attempt_is_the_end(queue: RunQueue, work: WorkQueue, raw
     assert decode(raw.hget("fpbus:outbox", "r"), RunResult).attempt == 3
     assert (waiting(raw), raw.zcard("fpbus:leases"), raw.zcard("fpbus:open")) == ([], 0, 0)
     assert raw.hget("fpbus:counters", "lost_attempts") == b"3"
+
+
+def test_what_a_lost_attempt_told_is_for_its_own_end_only(queue: RunQueue, work: WorkQueue, raw: Any) -> None:
+    submit(queue, "r")
+    (first,) = claim(work)
+    work.lapse([first.execution], encode(RunAccount(dropped=1)))
+    (told,) = queue.lapsed()
+    queue.settle(told, None)
+    claim(work)
+    let_lapse(raw)
+    (silent,) = queue.lapsed()
+    work.lapse([first.execution], encode(RunAccount(dropped=2)))  # too late: it has no lease any more
+
+    assert (told.account, silent.account) == (RunAccount(dropped=1), RunAccount())
+    assert queue.lapsed() == [silent]
+    dead = lost_result(told.job, 3, 2, NOW, told.account)
+    assert dead is not None
+    assert (dead.state, dead.dropped) == (RunState.DEAD, 1)
 
 
 def test_a_worker_that_is_heard_after_all_keeps_its_run(queue: RunQueue, work: WorkQueue, raw: Any) -> None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 import sqlalchemy as sql
@@ -26,6 +27,8 @@ from fpbus.schemas import (
     CallCode,
     Latest,
     ListRuns,
+    LogLine,
+    NodeRecord,
     Output,
     Recorded,
     RunResult,
@@ -244,6 +247,26 @@ def test_a_run_is_remembered_with_all_that_was_said_of_it(recorder: Recorder, wi
             {"at": "2026-11-22T12:00:01.350000Z", "state": "succeeded", "attempt": 1},
         ],
     }
+
+
+def test_what_its_nodes_did_and_what_it_said_is_told_of_one_run_and_not_of_many(
+    recorder: Recorder, witness: Witness, bus: Bus
+) -> None:
+    node = NodeRecord(node="alarm", state="finished", at=NOON, duration_s=0.2, cached=True)
+    said = LogLine(at=NOON, level="info", text="measuring \0 \x1b[31m")
+    result = msgspec.structs.replace(a_result(1), nodes=[node], log=[said], dropped=3)
+
+    witness.publish(result, a_result(2))
+    witness.wait_for_receipts(result, a_result(2))
+
+    shown, plain = (bus.call("recorder", "show_run", ShowRun(run_id=run_id)) for run_id in ("run-1", "run-2"))
+    listed = bus.call("recorder", "list_runs", ListRuns())
+    at = "2026-11-22T12:00:00Z"
+    assert shown["nodes"] == [{"node": "alarm", "state": "finished", "at": at, "duration_s": 0.2, "cached": True}]
+    assert shown["log"] == [{"at": at, "level": "info", "text": said.text}]
+    assert shown["dropped"] == 3
+    assert shown.keys() - plain.keys() == {"nodes", "log", "dropped"}
+    assert not any(run.keys() & {"nodes", "log", "dropped", "account"} for run in listed)
 
 
 def test_runs_are_listed_newest_first_and_filtered(recorder: Recorder, witness: Witness, bus: Bus) -> None:

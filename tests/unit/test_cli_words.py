@@ -71,7 +71,7 @@ def test_log_lines_are_marked_and_lost_ones_are_counted() -> None:
 
     lines = lines_of(LogLines(run_id="r1", pipeline="hello", lines=said, dropped=3))
 
-    assert lines == ["| one", "| two", "| (3 lines were dropped)"]
+    assert lines == ["| (3 lines were dropped)", "| one", "| two"]
 
 
 @pytest.mark.parametrize(

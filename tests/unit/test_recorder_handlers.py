@@ -16,6 +16,7 @@ from fpbus.recorder.handlers import RunRow, fold, latest, read_event, receipts
 from fpbus.recorder.pace import Pace
 from fpbus.schemas import (
     FailureCode,
+    LogLine,
     Output,
     Receipt,
     RunError,
@@ -70,6 +71,7 @@ def ended(attempt: int = 1, state: RunState = RunState.SUCCEEDED, *, ran: bool =
         key="boiler-7",
         outputs={"alarm": Output(json=True)} if state is RunState.SUCCEEDED else {},
         traceparent="00-a",
+        log=[LogLine(at=at(attempt), level="info", text=f"attempt {attempt}")] if ran else [],
     )
 
 

@@ -50,10 +50,12 @@ from .events import Latest as Latest
 from .events import LogLine as LogLine
 from .events import LogLines as LogLines
 from .events import NodeEvent as NodeEvent
+from .events import NodeRecord as NodeRecord
 from .events import Output as Output
 from .events import Receipt as Receipt
 from .events import Recorded as Recorded
 from .events import Rejection as Rejection
+from .events import RunAccount as RunAccount
 from .events import RunError as RunError
 from .events import RunResult as RunResult
 from .events import RunStatus as RunStatus

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from .codes import CallCode
-from .events import RunStatus
+from .events import LogLine, NodeRecord, RunStatus
 from .names import PipelineName, RunId
 from .requests import RunRequest
 from .schedules import ScheduleId
@@ -168,10 +168,10 @@ class Moment(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RunRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One run as the history remembers it. `outputs` and `error` are those of the recorded attempt.
+    """One run as the history remembers it. `outputs`, `error` and the last three are those of the recorded attempt.
 
     `after` is the run whose end asked for this one, `retry_of` the one that this one repeats. A listing has no
-    `outputs`, no `request` and no `timeline`.
+    `outputs`, no `request`, no `timeline`, and none of the last three.
     """
 
     run_id: str
@@ -191,6 +191,9 @@ class RunRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     outputs: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
     timeline: list[Moment] = []
+    nodes: list[NodeRecord] = []
+    log: list[LogLine] = []
+    dropped: int = 0
 
 
 class PipelineStats(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -65,10 +65,39 @@ class Output(Struct, frozen=True, kw_only=True, omit_defaults=True):
     summary: str | None = None
 
 
+class NodeRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a node ended, or that it only `started`; `at` is when that was. `cached`: its value came from the cache."""
+
+    node: str
+    state: Literal["started", "finished", "failed"]
+    at: datetime
+    duration_s: float | None = None
+    summary: str | None = None
+    error: str | None = None
+    cached: bool = False
+
+
+class LogLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line that a pipeline printed or logged."""
+
+    at: datetime
+    level: str
+    text: str
+
+
+class RunAccount(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the nodes of an attempt did, the last lines of its log, and how many of both there was no room for."""
+
+    nodes: list[NodeRecord] = []
+    log: list[LogLine] = []
+    dropped: int = 0
+
+
 class RunResult(Event, frozen=True, kw_only=True, omit_defaults=True, tag="run_result"):
     """The one terminal event of a run. Topic `pipelines/{name}/runs/{run}/result`.
 
     `hops` is how many runs before it led to it, each by its end or its answer.
+    The last three are a `RunAccount`. What goes to a `reply_to` has none: devices have small buffers.
     """
 
     run_id: str
@@ -84,6 +113,9 @@ class RunResult(Event, frozen=True, kw_only=True, omit_defaults=True, tag="run_r
     error: RunError | None = None
     hops: int = 0
     traceparent: str | None = None
+    nodes: list[NodeRecord] = []
+    log: list[LogLine] = []
+    dropped: int = 0
 
 
 class NodeEvent(Event, frozen=True, kw_only=True, omit_defaults=True, tag="node_event"):
@@ -101,14 +133,6 @@ class NodeEvent(Event, frozen=True, kw_only=True, omit_defaults=True, tag="node_
     summary: str | None = None
     error: str | None = None
     cached: bool = False
-
-
-class LogLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line that a pipeline printed or logged."""
-
-    at: datetime
-    level: str
-    text: str
 
 
 class LogLines(Event, frozen=True, kw_only=True, omit_defaults=True, tag="log_lines"):

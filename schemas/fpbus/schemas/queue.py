@@ -5,7 +5,8 @@ The keys under `rq:` are RQ's own, so that its tools see true queues, workers an
 
     rq:job:<run>                hash    RQ's job; ours beside it: `pipeline`, `key`, `seq`, `attempt`, `lost`, `cancel`,
                                         `delete` when it goes at its end, `follow`
-                                        when its end makes other runs, `held` and `group` while it is held
+                                        when its end makes other runs, `held` and `group` while it is held;
+                                        `account` of the lost attempt `account_of`, when its runner lives
     rq:queue:<queue>            list    run ids that wait for a worker
     rq:scheduled:<queue>        zset    run ids that wait for their time (seconds)
     rq:wip:<queue>              zset    executions that run; RQ's started registry

@@ -1,6 +1,7 @@
 """`fpbus runs`: the history of runs."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
@@ -9,13 +10,14 @@ from .connecting import connected
 from .group import Commands
 from .inputs import make_listing, read_moment
 from .options import Format, FormatOption, PipelineOption, ProjectOption, RunArgument, StateName
-from .output import Columns, show_data, show_list, show_table, tell, write
+from .output import Columns, show_data, show_list, tell
+from .run_outputs import hand_out
+from .run_record import show_record
 from .steering import retry
-from .words import duration, instant, moment, sentence_of, show_outputs
+from .words import duration, moment
 
 if TYPE_CHECKING:
     from fpbus.control import Control
-    from fpbus.schemas import RunRecord
 
 runs = typer.Typer(cls=Commands, no_args_is_help=True, help="Look at past and present runs.")
 
@@ -44,14 +46,6 @@ _STATS: Columns = {
     "P95": lambda stats: duration(stats.p95_s),
     "P99": lambda stats: duration(stats.p99_s),
     "LAST ENDED": lambda stats: moment(stats.last_finished_at),
-}
-
-_TIMELINE: Columns = {
-    "AT": lambda each: instant(each.at),
-    "STATE": lambda each: str(each.state),
-    "ATTEMPT": lambda each: str(each.attempt or ""),
-    "RUNNER": lambda each: each.runner or "",
-    "REASON": lambda each: each.reason or "",
 }
 
 
@@ -96,12 +90,26 @@ def list_(  # noqa: PLR0917 (Typer makes options of them)
 
 
 @runs.command()
-def show(run: RunArgument, style: FormatOption = "table", project: ProjectOption = None) -> None:
-    """Show one run, with its outputs or its error."""
+def show(
+    run: RunArgument,
+    output: Annotated[
+        str | None, typer.Option("--output", metavar="NAME", help="Print one output only; a table or a file as it is.")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="FILE", help="With --output: write it there. A file stays whole.")
+    ] = None,
+    style: FormatOption = "table",
+    project: ProjectOption = None,
+) -> None:
+    """Show one run: what happened when, its inputs, its nodes, its log, its outputs or its error."""
+    if save is not None and output is None:
+        raise typer.BadParameter("say which output: --output NAME.", param_hint="--save")
     with connected(project) as control:
         record = control.show_run(run)
-    if style == "table":
-        _show_record(record)
+    if output is not None:
+        hand_out(record, output, save, project)
+    elif style == "table":
+        show_record(record)
     else:
         show_data(record, style)
 
@@ -144,41 +152,6 @@ def stats(
 
 
 runs.command()(retry)
-
-
-def _show_record(record: "RunRecord") -> None:
-    import msgspec
-
-    from fpbus.schemas import Output, RunError
-
-    facts = {
-        "run": record.run_id,
-        "pipeline": record.pipeline,
-        "state": str(record.state),
-        "attempt": str(record.attempt),
-        "accepted": moment(record.accepted_at),
-        "started": moment(record.started_at),
-        "finished": moment(record.finished_at),
-        "duration": duration(record.duration_s),
-        "runner": record.runner or "",
-        "key": record.key or "",
-        "retry of": record.retry_of or "",
-        "after": record.after or "",
-        "error": sentence_of(msgspec.convert(record.error, RunError)) if record.error else "",
-    }
-    for name, value in facts.items():
-        if value:
-            write(f"{name:<9} {value}")
-    if record.timeline:
-        write("")
-        show_table(list(_TIMELINE), [[cell(each) for cell in _TIMELINE.values()] for each in record.timeline])
-    if record.request and record.request.inputs:
-        write("")
-        inputs = record.request.inputs.items()
-        show_table(["INPUT", "VALUE"], [[name, msgspec.json.encode(value).decode()] for name, value in inputs])
-    if record.outputs:
-        write("")
-        show_outputs(msgspec.convert(record.outputs, dict[str, Output]))
 
 
 def _utc(option: str, text: str | None) -> datetime | None:

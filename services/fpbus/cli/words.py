@@ -19,7 +19,7 @@ def lines_of(event: "RunEvent") -> list[str]:
 
     if isinstance(event, LogLines):
         lost = [f"| ({event.dropped} lines were dropped)"] if event.dropped else []
-        return [f"| {line.text}" for line in event.lines] + lost
+        return lost + [f"| {line.text}" for line in event.lines]
     if isinstance(event, NodeEvent):
         return [_of_node(event)]
     return [_of_result(event) if isinstance(event, RunResult) else _of_status(event)]

@@ -19,6 +19,7 @@ from fpbus.schemas import (
     Priority,
     Rejection,
     RejectionCode,
+    RunAccount,
     RunError,
     RunRequest,
     RunResult,
@@ -34,6 +35,7 @@ from fpbus.schemas.lanes import lane_of
 from fpbus.schemas.queue import RunJob
 
 _HEAD_BYTES: Final = 120
+_NO_ACCOUNT: Final = RunAccount()
 _TOPIC_CHARS: Final = 200
 _canonical: Final = msgspec.msgpack.Encoder(order="deterministic")
 
@@ -239,12 +241,15 @@ def rejection_topic(rejection: Rejection) -> str:
     return topics.rejected(rejection.pipeline) if rejection.pipeline else topics.REJECTED
 
 
-def lost_result(job: RunJob, attempt: int, lost_before: int, now: datetime) -> RunResult | None:
+def lost_result(
+    job: RunJob, attempt: int, lost_before: int, now: datetime, account: RunAccount = _NO_ACCOUNT
+) -> RunResult | None:
     """Decide about an attempt whose worker went silent: None has it run again, a result declares it dead."""
     if lost_before + 1 < job.lost_attempts:
         return None
     message = f"The worker was lost {lost_before + 1} times while it ran this."
-    return _ended(job, attempt, RunState.DEAD, RunError(code=FailureCode.WORKER_LOST, message=message), now)
+    dead = _ended(job, attempt, RunState.DEAD, RunError(code=FailureCode.WORKER_LOST, message=message), now)
+    return msgspec.structs.replace(dead, nodes=account.nodes, log=account.log, dropped=account.dropped)
 
 
 def cancelled_result(job: RunJob, attempt: int, now: datetime) -> RunResult:

@@ -19,7 +19,7 @@ from redis.retry import Retry
 from rq.job import Job, JobStatus
 from rq.utils import utcformat
 
-from fpbus.schemas import HeldRuns, PipelineLimits, QueueDepth, Queues, RunResult, RunState, decode, encode
+from fpbus.schemas import HeldRuns, PipelineLimits, QueueDepth, Queues, RunAccount, RunResult, RunState, decode, encode
 from fpbus.schemas.holding import COME_BACK, HOLD, RING, UNHOLD
 from fpbus.schemas.queue import (
     END_RUN,
@@ -83,6 +83,7 @@ class Lost(NamedTuple):
     execution: Execution
     job: RunJob
     lost_before: int
+    account: RunAccount = RunAccount()
 
 
 class RunQueue:
@@ -164,8 +165,8 @@ class RunQueue:
         for entry in entries:
             try:
                 execution = Execution.parse(entry.decode())
-                data, lost = self._redis.hmget(JOB + execution.run_id, "data", "lost")
-                found.append(Lost(execution, read_job_data(data or b""), int(lost or 0)))
+                job = self._redis.hmget(JOB + execution.run_id, "data", "lost", "account", "account_of")
+                found.append(_lost(execution, *job))
             except ValueError as error:  # no job of ours: nobody waits for it
                 log.warning("let go of a lease", extra={"execution": repr(entry), "reason": str(error)})
                 self._redis.zrem(LEASES, entry)
@@ -292,6 +293,15 @@ _NO_RETRY: Final = Retry(NoBackoff(), 0)
 
 def _ending(job: RunJob) -> list[Any]:
     return [utcformat(datetime.now(UTC)), KEEP_UNRECORDED_S, int(job.dedup_window_s)]
+
+
+def _lost(
+    execution: Execution, data: bytes | None, lost: bytes | None, account: bytes | None, account_of: bytes | None
+) -> Lost:
+    """Read what a job says of an attempt; raise `ValueError` for a job that is none of ours."""
+    ours = account is not None and account_of == str(execution).encode()
+    told = decode(account, RunAccount) if ours and account else RunAccount()
+    return Lost(execution, read_job_data(data or b""), int(lost or 0), told)
 
 
 def _arguments(submission: Submission, enqueued_at: str) -> list[Any]:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
+from msgspec.structs import replace
 from redis import RedisError
 from redis.exceptions import OutOfMemoryError
 
@@ -344,7 +345,7 @@ class DispatcherService:
     def _settle(self, lost: Lost) -> None:
         now = datetime.now(UTC)
         execution, job = lost.execution, lost.job
-        result = lost_result(job, execution.attempt, lost.lost_before, now)
+        result = lost_result(job, execution.attempt, lost.lost_before, now, lost.account)
         outcome = self._queue.settle(lost, result)
         if outcome == "LATE":
             return
@@ -371,7 +372,8 @@ class DispatcherService:
     def _publish_result(self, result: RunResult, reply_to: str | None, correlation: bytes | None) -> None:
         self._bus.publish(topics.result(result.pipeline, result.run_id), result, traceparent=result.traceparent)
         if reply_to is not None:
-            self._bus.reply(reply_to, result, correlation)
+            # Devices have small buffers.
+            self._bus.reply(reply_to, replace(result, nodes=[], log=[], dropped=0), correlation)
 
 
 def _recorded_runs(delivery: Delivery) -> list[str]:

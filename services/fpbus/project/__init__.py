@@ -33,6 +33,7 @@ from .remote_errors import RemoteNotFoundError as RemoteNotFoundError
 from .remote_errors import RemoteUnreachableError as RemoteUnreachableError
 from .remote_errors import explained as explained
 from .run_files import RunFiles as RunFiles
+from .run_files import read_output as read_output
 from .template import make_project as make_project
 from .transfer import copy_pipelines as copy_pipelines
 from .transfer import delete_pipeline as delete_pipeline

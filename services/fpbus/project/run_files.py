@@ -7,7 +7,7 @@ from urllib.parse import quote
 import fsspec
 
 from .credentials import address
-from .remote_errors import explained
+from .remote_errors import RemoteNotFoundError, explained
 
 
 class RunFiles:
@@ -24,3 +24,18 @@ class RunFiles:
             folder = "/".join([root, quote(pipeline, safe=""), quote(run_id, safe="")])
             if filesystem.exists(folder):
                 filesystem.rm(folder, recursive=True)
+
+
+def read_output(ref: str, options: Mapping[str, Any] | None = None) -> bytes:
+    """Read the file that a run's output refers to; raise `ProjectError` where it is not, or cannot be read."""
+    place = address(ref, options)
+    with explained(place):
+        filesystem: Any
+        filesystem, path = fsspec.core.url_to_fs(place.url, **place.options)
+        if not filesystem.exists(path):
+            raise RemoteNotFoundError(
+                f"There is no file {place}.",
+                "It is on the machine that ran it, or was removed. A storage_url that all machines reach helps.",
+            )
+        content: bytes = filesystem.cat_file(path)
+        return content

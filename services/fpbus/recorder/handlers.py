@@ -4,7 +4,7 @@ A row is the *join* of everything that was heard of a run: joining is commutativ
 repetition and the way in which events were batched leave no trace.
 
 * The furthest attempt decides, and within it the furthest state; `RunState` is declared in the order of a life.
-* What belongs to one attempt (start, runner) comes from that attempt alone.
+* What belongs to one attempt (start, runner, account) comes from that attempt alone.
 * Of two values for the same fact the smaller one stands: for times that is the first.
 * The timeline is that of all attempts.
 
@@ -24,6 +24,7 @@ from fpbus.schemas import (
     TERMINAL,
     Latest,
     Receipt,
+    RunAccount,
     RunError,
     RunResult,
     RunState,
@@ -63,6 +64,7 @@ class RunRow(Struct, frozen=True, kw_only=True):
     traceparent: str | None = None
     request: str | None = None
     outputs: str | None = None
+    account: str | None = None
     error: str | None = None
     timeline: Timeline = ()
 
@@ -197,9 +199,16 @@ def _row_of_result(result: RunResult) -> RunRow:
         key=_text(result.key),
         traceparent=_text(result.traceparent),
         outputs=encode(result.outputs).decode() if result.outputs else None,
+        account=_account(result),
         error=None if result.error is None else encode(result.error).decode(),
         timeline=timeline_of_result(result),
     )
+
+
+def _account(result: RunResult) -> str | None:
+    if not (result.nodes or result.log or result.dropped):
+        return None
+    return encode(RunAccount(nodes=result.nodes, log=result.log, dropped=result.dropped)).decode()
 
 
 def _text(text: str | None) -> str | None:
@@ -239,6 +248,7 @@ def _join(one: RunRow, other: RunRow) -> RunRow:
         joined,
         started_at=_first(one.started_at, other.started_at),
         runner=_first(one.runner, other.runner),
+        account=_first(one.account, other.account),
     )
 
 

@@ -35,6 +35,7 @@ runs: Final = sql.Table(
     sql.Column("traceparent", sql.Text),
     sql.Column("request", sql.Text),
     sql.Column("outputs", sql.Text),
+    sql.Column("account", sql.Text),
     sql.Column("error", sql.Text),
     sql.Column("timeline", sql.Text),
     sql.Index("runs_by_time", "at"),
@@ -50,9 +51,9 @@ for _name, _columns, _where in (
     sql.Index(_name, *_columns, sqlite_where=_where, postgresql_where=_where)
 
 _KEPT: Final = RunRow.__struct_fields__
-_SHOWN: Final = RunRecord.__struct_fields__
-_LISTED: Final = tuple(name for name in _SHOWN if name not in {"outputs", "request", "timeline"})
-_JSON: Final = ("outputs", "error", "request", "timeline")
+_SHOWN: Final = (*(name for name in RunRecord.__struct_fields__ if name in runs.c), "account")
+_LISTED: Final = tuple(name for name in _SHOWN if name not in {"outputs", "request", "timeline", "account"})
+_JSON: Final = ("outputs", "account", "error", "request", "timeline")
 _FIND: Final = sql.select(*[runs.c[name] for name in _KEPT]).where(
     runs.c.run_id.in_(sql.bindparam("run_ids", expanding=True))
 )
@@ -178,4 +179,5 @@ def _record(names: Sequence[str], line: Sequence[Any]) -> RunRecord:
             values.pop(name, None)
         else:
             values[name] = msgspec.json.decode(values[name])
+    values |= values.pop("account", {})
     return msgspec.convert(values, RunRecord)

@@ -4,38 +4,40 @@ import io
 import logging
 import sys
 import threading
+from collections import deque
 from datetime import UTC, datetime
 from typing import Final
 
 from fpbus.schemas import LogLine
+
+from .texts import well_formed
 
 _MOST_LINES: Final = 1_000
 _LINE_CHARS: Final = 4_000
 
 
 class LogCapture:
-    """Collects lines between two calls of `take`; a flood is counted, not kept."""
+    """Collects lines between two calls of `take`; of a flood the last are kept, and the others counted."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._lines: list[LogLine] = []
+        self._lines: deque[LogLine] = deque(maxlen=_MOST_LINES)
         self._dropped = 0
         self._streams: list[_Stream] = []
 
     def add(self, level: str, text: str) -> None:
         with self._lock:
-            if len(self._lines) < _MOST_LINES:
-                self._lines.append(LogLine(at=datetime.now(UTC), level=level, text=text[:_LINE_CHARS]))
-            else:
-                self._dropped += 1
+            self._dropped += len(self._lines) == _MOST_LINES
+            self._lines.append(LogLine(at=datetime.now(UTC), level=level, text=well_formed(text[:_LINE_CHARS])))
 
     def take(self) -> tuple[list[LogLine], int]:
         """Return what came since the last time, and how many lines were dropped."""
         if not self._lines:
             return [], 0
         with self._lock:
-            taken = self._lines, self._dropped
-            self._lines, self._dropped = [], 0
+            taken = list(self._lines), self._dropped
+            self._lines.clear()
+            self._dropped = 0
         return taken
 
     def end_lines(self) -> None:

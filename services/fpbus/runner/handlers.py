@@ -15,6 +15,7 @@ from fpbus.schemas import (
 from fpbus.schemas.queue import RunJob
 
 from .orders import Ended, Order
+from .texts import well_formed
 
 _MESSAGE_CHARS = 4_000
 _TRACEBACK_CHARS = 16_000
@@ -36,8 +37,8 @@ def ended_with(job: RunJob, order: Order, times: Times, state: RunState, error: 
     """End an attempt that did not succeed, with its reason."""
     error = msgspec.structs.replace(
         error,
-        message=error.message[:_MESSAGE_CHARS],
-        traceback=error.traceback[-_TRACEBACK_CHARS:] if error.traceback else None,
+        message=well_formed(error.message[:_MESSAGE_CHARS]),
+        traceback=well_formed(error.traceback[-_TRACEBACK_CHARS:]) if error.traceback else None,
     )
     return Ended(state, encode(msgspec.structs.replace(_result(job, order, times, state), error=error)))
 

@@ -34,13 +34,14 @@ from fpbus.pipelines import (
     loaded,
     override,
 )
-from fpbus.schemas import FailureCode, FpbusError, NodeEvent, Output, RunError, RunState
+from fpbus.schemas import FailureCode, FpbusError, NodeRecord, Output, RunError, RunState
 from fpbus.schemas.queue import RunJob, read_job_data
 
 from .capture import LogCapture
 from .handlers import Times, ended_with, expired, succeeded
 from .lifeline import die_with
 from .orders import Ended, Order, Progress, Ready, decode_order, encode
+from .texts import well_formed
 
 _FLUSH_EVERY_S: Final = 0.05
 _FLUSHES_BEFORE_SLEEP: Final = 20
@@ -76,7 +77,7 @@ class Horse:
         self._storage_url = storage_url
         self._project: Project | None = None
         self._storage: Storage | None = None
-        self._nodes: deque[NodeEvent] = deque()
+        self._nodes: deque[NodeRecord] = deque()
         self._busy = False
         self._awake = threading.Event()
         self._never = threading.Event()
@@ -109,9 +110,7 @@ class Horse:
         run = override(graph.config.run, job.request)
         started = time.perf_counter()
         end = functools.partial(graph.end, run, job.run_id, order.attempt)
-        values = graph.attempt(
-            run, job.run_id, order.attempt, lambda report: self._note(job, report), traceparent=job.traceparent
-        )
+        values = graph.attempt(run, job.run_id, order.attempt, self._note, traceparent=job.traceparent)
         where = f"{job.pipeline}/{job.run_id}/{order.attempt}"
         try:
             outputs = {name: self._encode(where, name, value) for name, value in values.items()}
@@ -154,7 +153,7 @@ class Horse:
             graph, seconds = self._graph(job), (datetime.now(UTC) - started_at).total_seconds()
             run = override(graph.config.run, job.request)
             graph.end(run, job.run_id, order.attempt, seconds, error=cause, failed_node=failed.node)
-        return Ended(ended.state, ended.result, delay, f"{type(cause).__name__}: {failed}"[:500])
+        return Ended(ended.state, ended.result, delay, well_formed(f"{type(cause).__name__}: {failed}"[:500]))
 
     def _rule(self, job: RunJob) -> RetryRule:
         """Return the rule of a run. What a message names is never imported."""
@@ -164,19 +163,17 @@ class Horse:
             return graph.rule
         return RetryRule.of(override(graph.config.run, request), loaded if request.retry_exceptions else imported)
 
-    def _note(self, job: RunJob, report: NodeReport) -> None:
-        event: Literal["started", "finished", "failed"]
-        event = "failed" if report.error else "started" if report.duration_s is None else "finished"
+    def _note(self, report: NodeReport) -> None:
+        state: Literal["started", "finished", "failed"]
+        state = "failed" if report.error else "started" if report.duration_s is None else "finished"
         self._nodes.append(
-            NodeEvent(
-                run_id=job.run_id,
-                pipeline=job.pipeline,
+            NodeRecord(
                 node=report.node,
-                event=event,
+                state=state,
                 at=report.at,
                 duration_s=report.duration_s,
                 summary=report.summary,
-                error=report.error,
+                error=report.error and well_formed(report.error),
                 cached=report.cached,
             )
         )

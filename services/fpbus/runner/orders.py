@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from fpbus.schemas import LogLine, NodeEvent, RunState
+from fpbus.schemas import LogLine, NodeRecord, RunState
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True):
@@ -23,7 +23,7 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
 class Progress(msgspec.Struct, frozen=True, array_like=True, tag="progress"):
     """What happened so far, since the last one."""
 
-    nodes: list[NodeEvent]
+    nodes: list[NodeRecord]
     lines: list[LogLine]
     dropped: int = 0
 
@@ -31,7 +31,7 @@ class Progress(msgspec.Struct, frozen=True, array_like=True, tag="progress"):
 class Ended(msgspec.Struct, frozen=True, array_like=True, tag="ended"):
     """How an attempt ended: `result` is the encoded `RunResult`, or with `retry_delay_s` there will be another try.
 
-    `progress` is what had not been told yet.
+    `progress` is what had not been told yet. `account` is an encoded `RunAccount`, or nothing; the worker adds it.
     """
 
     state: RunState
@@ -39,6 +39,12 @@ class Ended(msgspec.Struct, frozen=True, array_like=True, tag="ended"):
     retry_delay_s: float | None = None
     reason: str | None = None
     progress: Progress | None = None
+    account: bytes = b""
+
+    @property
+    def whole(self) -> bytes:
+        """Return the result with the account in it. Both are JSON objects with fields, so nothing is encoded anew."""
+        return self.result[:-1] + b"," + self.account[1:] if self.account else self.result
 
 
 Report = Ready | Progress | Ended

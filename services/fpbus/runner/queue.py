@@ -147,9 +147,13 @@ class WorkQueue:
         for claim in reversed(list(claims)):
             self._release(args=[str(claim.execution), claim.run_id, claim.job.queue, "1" if started else ""])
 
-    def lapse(self, executions: Iterable[Execution]) -> None:
-        """Let leases run out now: the dispatcher then counts a lost attempt, and has it run again."""
-        self._lapse(args=[str(execution) for execution in executions])
+    def lapse(self, executions: Iterable[Execution], account: bytes = b"") -> None:
+        """Let leases run out now: the dispatcher then counts a lost attempt, and has it run again.
+
+        `account`, of the first of them, is for the result when it is not run again.
+        """
+        names = [(execution.run_id, str(execution)) for execution in executions]
+        self._lapse(args=[account, *[part for pair in names for part in pair]])
 
     def lapse_of(self, worker: str) -> int:
         """Let go of what an earlier process of this worker's name had in hand; return how many."""
@@ -224,4 +228,4 @@ def _finish_arguments(claim: Claim, ended: Ended) -> list[Any]:
         kind, value = 1, b64encode(Serializer.dumps(ended.result.decode()))
     else:
         kind, value = 2, b64encode(compress(ended.result))
-    return [*head, ended.result, *ending, "end", str(state), _REGISTRIES[state], kind, value, claim.execution.worker]
+    return [*head, ended.whole, *ending, "end", str(state), _REGISTRIES[state], kind, value, claim.execution.worker]

@@ -16,12 +16,14 @@ from datetime import UTC, datetime
 from multiprocessing import Pipe
 from typing import Final
 
+from msgspec.structs import replace
 from redis import RedisError
 
 from fpbus.bus import Bus
 from fpbus.lifecycle import Stop
-from fpbus.schemas import FailureCode, RunError, RunState, WorkerInfo
+from fpbus.schemas import MAX_PAYLOAD, FailureCode, RunError, RunState, WorkerInfo
 
+from .account import Account
 from .handlers import Times, ended_with
 from .orders import Ended, Order, Progress
 from .queue import Claim, WorkQueue
@@ -46,10 +48,21 @@ class Current:
         self.since = time.monotonic()
         self.announced = False
         self.progress: list[Progress] = []
+        self.account = Account()
 
     @property
     def elapsed(self) -> float:
         return time.monotonic() - self.since
+
+    def hear(self, progress: Progress) -> None:
+        self.progress.append(progress)
+        self.account.add(progress)
+
+    def with_account(self, ended: Ended) -> Ended:
+        """Add what there is to tell of the attempt, unless there will be another one."""
+        if ended.retry_delay_s is not None:
+            return ended
+        return replace(ended, account=self.account.encoded(MAX_PAYLOAD - len(ended.result)))
 
 
 class Worker:
@@ -231,13 +244,14 @@ class Worker:
             log.warning(
                 "a work-horse died", extra={"worker": self.name, "run_id": current.claim.run_id, "how": str(died)}
             )
-            self._lapse(current.claim)
+            self._tell_progress(current)
+            self._lapse(current)
             self._mount()
             return
         if ended is not None:
             if not self._endings:
                 self._ended_at = time.monotonic()
-            self._endings.append((current.claim, ended))
+            self._endings.append((current.claim, current.with_account(ended)))
             self._most = CLAIM_MOST if current.elapsed < SLOW_S else 1
             self._tell_progress(current)
 
@@ -256,10 +270,10 @@ class Worker:
                 report = horse.report()
                 if isinstance(report, Ended):
                     if report.progress is not None:
-                        current.progress.append(report.progress)
+                        current.hear(report.progress)
                     return report
                 if isinstance(report, Progress):
-                    current.progress.append(report)
+                    current.hear(report)
             elif self._ear.fileno() in heard:
                 self._ear.recv_bytes()
                 if self._is_over(current):
@@ -348,9 +362,9 @@ class Worker:
         except RedisError as error:
             log.warning("could not hand back; the leases will run out", extra={"reason": str(error)})
 
-    def _lapse(self, claim: Claim) -> None:
+    def _lapse(self, current: Current) -> None:
         try:
-            self._queue.lapse([claim.execution])
+            self._queue.lapse([current.claim.execution], current.account.encoded(MAX_PAYLOAD // 2))
         except RedisError as error:
             log.warning("could not give up a lease; it will run out", extra={"reason": str(error)})
 

@@ -7,11 +7,12 @@ is without end. Statements are SQLAlchemy Core and keep to what SQLite and Postg
 
 import contextlib
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import sqlalchemy as sql
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
@@ -141,6 +142,24 @@ def history_url(settings: Settings) -> sql.URL:
 def insert(dialect: str, table: sql.Table) -> Insert:
     """Return an insert of the dialect, which knows `on conflict`."""
     return _INSERT[dialect](table)
+
+
+def insert_many(dialect: str, table: sql.Table) -> Insert:
+    """Return an insert for `execute_many`. PostgreSQL takes all rows as one JSON text, and so runs one statement."""
+    if dialect != "postgresql":
+        return insert(dialect, table)
+    text = sql.cast(sql.bindparam("rows", type_=sql.Text()), postgresql.JSON())
+    columns = [sql.column(column.name, column.type) for column in table.columns]
+    rows = sql.func.json_to_recordset(text).table_valued(*columns).render_derived(with_types=True)
+    return postgresql.insert(table).from_select(table.columns.keys(), sql.select(*rows.c))
+
+
+def execute_many(connection: sql.Connection, statement: Insert, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows that have a value for every column; times are in UTC."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(statement, {"rows": msgspec.json.encode(rows).decode()})
+    else:
+        connection.execute(statement, rows)
 
 
 def _unusable(why: str) -> SettingsError:

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import VARCHAR
 
 from fpbus.schemas import ListRuns, PipelineStats, RunRecord, run_id_prefix
 
-from .database import Insert, Utc, insert, metadata
+from .database import Insert, Utc, execute_many, insert_many, metadata
 from .handlers import RunRow, utc
 from .tallies import count, sums
 
@@ -72,13 +72,13 @@ def put(connection: sql.Connection, rows: Collection[RunRow], known: Mapping[str
     if not rows:
         return
     count(connection, [known[row.run_id] for row in rows if row.run_id in known], rows)
-    connection.execute(_put_statement(connection.dialect.name), [_values(row) for row in rows])
+    execute_many(connection, _put_statement(connection.dialect.name), [_values(row) for row in rows])
 
 
 @lru_cache
 def _put_statement(dialect: str) -> Insert:
     """Build the upsert once: building costs more than executing."""
-    new = insert(dialect, runs)
+    new = insert_many(dialect, runs)
     same_end = sql.and_(runs.c.state == new.excluded.state, runs.c.attempt == new.excluded.attempt)
     goes_on = sql.and_(runs.c.finished_at.is_(None), runs.c.attempt <= new.excluded.attempt)
     return new.on_conflict_do_update(

@@ -10,6 +10,13 @@ def open_bus(
 ) -> Bus:
     """Make a bus to the broker at `url`; it connects when started.
 
-    A durable client has what was published for it while it was away, so its id must be its alone.
+    A durable client has what was published for it while it was away, so its id must be its alone: where there is a
+    root, that is part of the id.
     """
-    return Bus(PahoTransport(BrokerAddress.parse(url), client_id, durable=durable), root, presence)
+    transport = PahoTransport(BrokerAddress.parse(url), _client_id(client_id, root), durable=durable)
+    return Bus(transport, root, presence)
+
+
+def _client_id(name: str, root: str) -> str:
+    """Return `name@shop@profiles@gpu` below the root `shop/profiles/gpu`: an id is a level of its reply topic."""
+    return "@".join([name, *(part for part in root.split("/") if part)])

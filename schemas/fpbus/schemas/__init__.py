@@ -39,8 +39,8 @@ from .config import HookConfig as HookConfig
 from .config import LimitsConfig as LimitsConfig
 from .config import PipelineConfig as PipelineConfig
 from .config import PipelineLimits as PipelineLimits
+from .config import ProfileConfig as ProfileConfig
 from .config import ProjectConfig as ProjectConfig
-from .config import QueueConfig as QueueConfig
 from .config import RateConfig as RateConfig
 from .config import RunConfig as RunConfig
 from .config import RunnerConfig as RunnerConfig

@@ -113,10 +113,20 @@ def _tls_query(backend: BackendConfig) -> str:
     return "?" + urlencode({"ssl_cert_reqs": "required" if backend.verify_ssl else "none", **options})
 
 
+class ProfileConfig(QueueConfig, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One of `job_queue.profiles`: with a Redis of its own a bus of its own, without one some queues of this bus.
+
+    The URLs are where a bus of its own keeps its history and its schedules.
+    """
+
+    history_url: str | None = None
+    schedules_url: str | None = None
+
+
 class JobQueueConfig(QueueConfig, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """`job_queue:` in `conf/project.yml`. `profiles` are further ones, chosen by `--name`."""
 
-    profiles: dict[str, QueueConfig] = {}
+    profiles: dict[QueueLabel, ProfileConfig] = {}
 
 
 class ProjectCacheConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

@@ -7,6 +7,7 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from .profiles import settings_below
 from .settings import settings_of
 
 if TYPE_CHECKING:
@@ -15,11 +16,13 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def connected(project: str | None = None) -> "Generator[Control]":
-    """Connect to the bus, and say goodbye at the end of the command."""
+def connected(project: str | None = None, profile: str | None = None) -> "Generator[Control]":
+    """Connect to the bus, or to the one that a profile is, and say goodbye at the end of the command."""
     from fpbus.control import Control
 
     settings = client_settings(project)
+    if profile is not None:
+        settings = settings_below(settings, profile)
     _quieten(settings)
     with Control.connect(settings) as control:
         yield control

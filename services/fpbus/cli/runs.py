@@ -11,6 +11,7 @@ from .group import Commands
 from .inputs import make_listing, read_moment
 from .options import Format, FormatOption, PipelineOption, ProjectOption, RunArgument, StateName
 from .output import Columns, show_data, show_list, tell
+from .profiles import ProfileOption
 from .run_outputs import hand_out
 from .run_record import show_record
 from .steering import retry
@@ -66,6 +67,7 @@ def list_(  # noqa: PLR0917 (Typer makes options of them)
     style: Annotated[
         Literal["table", "json", "jsonl", "yaml"], typer.Option("--format", help="jsonl: each on a line, as they come.")
     ] = "table",
+    profile: ProfileOption = None,
     project: ProjectOption = None,
 ) -> None:
     """List runs, newest first."""
@@ -80,7 +82,7 @@ def list_(  # noqa: PLR0917 (Typer makes options of them)
         until=_utc("--until", until),
         older_than=older_than,
     )
-    with connected(project) as control:
+    with connected(project, profile) as control:
         found = control.iterate_runs(wanted, limit)
         if style != "jsonl":
             show_list(list(found), _RUNS, style, "No runs.")
@@ -90,7 +92,7 @@ def list_(  # noqa: PLR0917 (Typer makes options of them)
 
 
 @runs.command()
-def show(
+def show(  # noqa: PLR0917 (Typer makes options of them)
     run: RunArgument,
     output: Annotated[
         str | None, typer.Option("--output", metavar="NAME", help="Print one output only; a table or a file as it is.")
@@ -99,12 +101,13 @@ def show(
         Path | None, typer.Option("--save", metavar="FILE", help="With --output: write it there. A file stays whole.")
     ] = None,
     style: FormatOption = "table",
+    profile: ProfileOption = None,
     project: ProjectOption = None,
 ) -> None:
     """Show one run: what happened when, its inputs, its nodes, its log, its outputs or its error."""
     if save is not None and output is None:
         raise typer.BadParameter("say which output: --output NAME.", param_hint="--save")
-    with connected(project) as control:
+    with connected(project, profile) as control:
         record = control.show_run(run)
     if output is not None:
         hand_out(record, output, save, project)
@@ -115,9 +118,11 @@ def show(
 
 
 @runs.command()
-def cancel(run: RunArgument, style: FormatOption = "table", project: ProjectOption = None) -> None:
+def cancel(
+    run: RunArgument, style: FormatOption = "table", profile: ProfileOption = None, project: ProjectOption = None
+) -> None:
     """Cancel a run that waits, or stop one that is running. Exit code 3 when it has ended in another way."""
-    with connected(project) as control:
+    with connected(project, profile) as control:
         cancel_one(control, run, style)
 
 
@@ -141,13 +146,14 @@ def stats(
         str | None, typer.Option(metavar="TIME", help="Ended in that hour or later: ISO 8601 (UTC), or 2h ago.")
     ] = None,
     style: FormatOption = "table",
+    profile: ProfileOption = None,
     project: ProjectOption = None,
 ) -> None:
     """Count runs by pipeline and state, with their durations.
 
     Percentiles are right to 5 %. FAILURES is the share of failed and dead runs among those that were tried.
     """
-    with connected(project) as control:
+    with connected(project, profile) as control:
         show_list(control.stats(pipeline, _utc("--since", since)), _STATS, style, "No runs.")
 
 

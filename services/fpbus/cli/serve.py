@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .options import ProjectOption, QueueNamesOption, RoleName
+from .profiles import AnyProfileOption, find_profile, has_redis, settings_below
 from .settings import settings_of
 
 if TYPE_CHECKING:
@@ -28,9 +29,13 @@ def serve(  # noqa: PLR0917 (Typer makes options of them)
     schedule: Annotated[
         bool, typer.Option("--schedule", help="Scheduler: activate the schedules of the project.")
     ] = False,
+    profile: AnyProfileOption = None,
     project: ProjectOption = None,
 ) -> None:
-    """Run one service until SIGTERM or Ctrl-C. Prints a line `ready` when it works."""
+    """Run one service until SIGTERM or Ctrl-C. Prints a line `ready` when it works.
+
+    With --name it serves the bus of a profile that has a Redis of its own; a runner serves also one that is queues.
+    """
     from fpbus.lifecycle import configure_logs
 
     for option, given, owner, what in (
@@ -43,12 +48,13 @@ def serve(  # noqa: PLR0917 (Typer makes options of them)
             raise typer.BadParameter(f"only the {owner} has {what}.", param_hint=option)
     settings = settings_of(_folder_of(config) if config else project, instance=instance)
     configure_logs(settings.log_level, settings.log_format)
-    serve_here(role, settings, workers=workers, queue_names=queue_names, interval=interval, schedule=schedule)
+    serve_here(role, settings, profile, workers=workers, queue_names=queue_names, interval=interval, schedule=schedule)
 
 
 def serve_here(
     role: RoleName,
     settings: "Settings",
+    profile: str | None = None,
     *,
     workers: int | None = None,
     queue_names: str | None = None,
@@ -56,6 +62,8 @@ def serve_here(
     schedule: bool = False,
 ) -> None:
     """Import one service only: each has an engine of its own that takes time and memory."""
+    if profile is not None and (role != "runner" or has_redis(find_profile(settings, profile))):
+        settings = settings_below(settings, profile)
     if role == "dispatcher":
         from fpbus.dispatcher import serve as serve_dispatcher
 
@@ -63,7 +71,7 @@ def serve_here(
     elif role == "runner":
         from fpbus.runner import serve as serve_runner
 
-        serve_runner(settings, workers, queue_names)
+        serve_runner(settings, workers, queue_names, profile)
     elif role == "recorder":
         from fpbus.recorder import serve as serve_recorder
 

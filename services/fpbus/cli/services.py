@@ -7,6 +7,7 @@ import typer
 from .connecting import connected
 from .options import FormatOption, ProjectOption, RoleName
 from .output import Columns, show_data, show_list, tell, write
+from .profiles import ProfileOption
 from .words import moment
 
 if TYPE_CHECKING:
@@ -50,9 +51,9 @@ _HEALTH: Columns = {
 }
 
 
-def ps(style: FormatOption = "table", project: ProjectOption = None) -> None:
+def ps(style: FormatOption = "table", profile: ProfileOption = None, project: ProjectOption = None) -> None:
     """Show the services, the workers and the queues of the bus."""
-    with connected(project) as control:
+    with connected(project, profile) as control:
         services, workers = control.services(), control.workers()
         queues = _queues(control, services)
     if style != "table":
@@ -66,7 +67,8 @@ def ps(style: FormatOption = "table", project: ProjectOption = None) -> None:
     for queue in queues:
         if queue.queued and not queue.workers:
             tell(f"No worker serves the queue {queue.name!r}, where {queue.queued} runs wait.")
-            tell(f"Start one: fpbus job-queue start-worker --queue-names {queue.name}")
+            other = f" --name {profile}" if profile else ""
+            tell(f"Start one: fpbus job-queue start-worker{other} --queue-names {queue.name}")
 
 
 def _queues(control: "Control", services: "list[ServiceStatus]") -> "list[QueueDepth]":
@@ -80,6 +82,7 @@ def health(
     role: Annotated[RoleName | None, typer.Argument(metavar="ROLE", help="Only this service.")] = None,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     style: FormatOption = "table",
+    profile: ProfileOption = None,
     project: ProjectOption = None,
 ) -> None:
     """Tell whether the services are ready.
@@ -87,7 +90,7 @@ def health(
     The exit code is 0 when they are, and 5 when one is not.
     """
     roles = [role] if role else list(get_args(RoleName))
-    with connected(project) as control:
+    with connected(project, profile) as control:
         statuses = control.services()
     report = [_health_of(name, statuses) for name in roles]
     unwell = [str(one["role"]) for one in report if not one["healthy"]]

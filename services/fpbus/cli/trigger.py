@@ -9,6 +9,7 @@ from .connecting import connected
 from .inputs import make_request, read_start
 from .options import Format, FormatOption, PriorityName, ProjectOption, RunIdOption
 from .output import show_data, tell, write
+from .profiles import ProfileOption
 from .run_options import (
     AdapterOption,
     CacheOption,
@@ -67,6 +68,7 @@ def trigger(  # noqa: PLR0917 (Typer makes options of them)
     timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="How long to wait.")] = 60,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 7 when the run id was accepted before.")] = False,
     style: FormatOption = "table",
+    profile: ProfileOption = None,
     project: ProjectOption = None,
 ) -> None:
     """Run a pipeline on the bus.
@@ -96,7 +98,7 @@ def trigger(  # noqa: PLR0917 (Typer makes options of them)
         not_before=read_start(start, "--run-at", now, zone),
         expires_at=read_start(expires_at, "--expires-at", now, zone),
     )
-    with connected(project) as control:
+    with connected(project, profile) as control:
         if wait:
             _run(control, pipeline, request, timeout, strict=strict, style=style)
         else:

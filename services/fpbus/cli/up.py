@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .options import ProjectOption
+from .profiles import settings_below
 from .settings import settings_of
 
 if TYPE_CHECKING:
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
 def up(
     workers: Annotated[int | None, typer.Option(min=1, help="How many runs at a time.")] = None,
     schedule: Annotated[bool, typer.Option("--schedule", help="Activate the schedules of the project.")] = False,
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--name", metavar="PROFILE", help="Also the services of this profile; may be repeated."),
+    ] = None,
     project: ProjectOption = None,
 ) -> None:
     """Start everything on this machine.
 
     That is a broker, a Redis and the services of the project, until Ctrl-C stops them all. A broker or a Redis
-    that FPBUS_MQTT_URL or FPBUS_REDIS_URL names is used instead of a new one.
+    that FPBUS_MQTT_URL or FPBUS_REDIS_URL names is used instead of a new one. The Redis of a profile is never started.
     """
     from fpbus.project import find_project, load_pipelines, load_project
     from fpbus.supervisor import Supervisor
@@ -33,7 +38,9 @@ def up(
     idle = [name for name, pipeline in pipelines.items() if pipeline.schedule and not schedule]
     screen = Screen(load_project(folder).name, folder, example=next(iter(pipelines), "NAME"), idle_schedules=idle)
     settings = replace(settings, project=str(folder))
-    Supervisor(settings, workers=workers, activate_schedules=schedule, tell=screen.hear).run()
+    for profile in names or []:
+        settings_below(settings, profile)  # refuses here what its services would refuse
+    Supervisor(settings, workers=workers, activate_schedules=schedule, profiles=names or (), tell=screen.hear).run()
 
 
 class Screen:
@@ -78,9 +85,10 @@ class Screen:
 
     def _on_all_ready(self, event: "AllReady") -> None:
         self._complete = True
-        _say(f"\n  {'PROCESS':<10} {'PID':>7}  READY IN  WHAT")
+        width = max(10, *map(len, self._started))
+        _say(f"\n  {'PROCESS':<{width}} {'PID':>7}  READY IN  WHAT")
         for name, process in self._started.items():
-            _say(f"  {name:<10} {process.pid:>7}  {self._seconds[name]:>6.1f} s  {process.detail}".rstrip())
+            _say(f"  {name:<{width}} {process.pid:>7}  {self._seconds[name]:>6.1f} s  {process.detail}".rstrip())
         _say("")
         for what, how in self._advice().items():
             _say(f"  {what:<10} {how}")

@@ -8,6 +8,7 @@ import typer
 from .connecting import connected
 from .options import Format, FormatOption, PipelineOption, ProjectOption, RunIfAny
 from .output import show_event, tell, write
+from .profiles import ProfileOption
 from .words import exit_of, lines_of, say_end, show_outputs
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ def watch(
     run: RunIfAny = None,
     pipeline: PipelineOption = None,
     style: FormatOption = "table",
+    profile: ProfileOption = None,
     project: ProjectOption = None,
 ) -> None:
     """Follow a run, or everything, live.
@@ -28,7 +30,7 @@ def watch(
     """
     if run is not None and pipeline is not None:
         raise typer.BadParameter("a run has one pipeline already; give either.", param_hint="--pipeline")
-    with connected(project) as control:
+    with connected(project, profile) as control:
         if run is not None:
             _to_the_end(control.follow(run), style)
             return

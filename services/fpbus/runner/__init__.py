@@ -25,7 +25,7 @@ def serve(
 
     folder = settings.project_dir
     project = load_project(folder)
-    chosen = queue_profile(project, profile)
+    chosen = queue_profile(project, profile) if profile else project.job_queue
     # First of all: its fork server takes longest to stand ready.
     stable = Stable(str(folder), settings.storage_url or f"file://{folder}/.fpbus/storage")
 

@@ -1,6 +1,7 @@
 """Which processes make a bus, in the order of their start; they stop in the reverse order."""
 
 import sys
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -38,19 +39,34 @@ class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan_services(
-    settings: Settings, *, workers: int | None, activate_schedules: bool, fpbus: tuple[str, ...] = FPBUS
+    settings: Settings,
+    *,
+    workers: int | None,
+    activate_schedules: bool,
+    profiles: Sequence[str] = (),
+    fpbus: tuple[str, ...] = FPBUS,
 ) -> list[ProcessSpec]:
-    """Return the four services, all with the same settings."""
+    """Return the four services, and four for each profile, all with the same settings."""
     extras = {
         Role.RUNNER: ("--workers", str(workers)) if workers is not None else (),
         Role.SCHEDULER: ("--schedule",) if activate_schedules else (),
     }
     return [
-        ProcessSpec(
-            name=role.value,
-            command=(*fpbus, "serve", role.value, "--instance", settings.instance, *extras.get(role, ())),
-            environment=settings.environment(),
-            detail=" ".join(extras.get(role, ())).removeprefix("--"),
-        )
+        _service(settings, role, profile, extras.get(role, ()), fpbus)
         for role in _START_ORDER
+        for profile in (None, *profiles)
     ]
+
+
+def _service(
+    settings: Settings, role: Role, profile: str | None, extras: tuple[str, ...], fpbus: tuple[str, ...]
+) -> ProcessSpec:
+    """Return one service; how many workers those of a profile have, it says itself."""
+    if profile is not None:
+        extras = ("--name", profile, *(extras if role is not Role.RUNNER else ()))
+    return ProcessSpec(
+        name=f"{role.value}-{profile}" if profile else role.value,
+        command=(*fpbus, "serve", role.value, "--instance", settings.instance, *extras),
+        environment=settings.environment(),
+        detail=" ".join(extras).removeprefix("--"),
+    )

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -42,6 +42,7 @@ class Supervisor:
         *,
         workers: int | None,
         activate_schedules: bool,
+        profiles: Sequence[str] = (),
         tell: Callable[[Event], None],
         programs: Programs | None = None,
         fpbus: tuple[str, ...] = FPBUS,
@@ -50,6 +51,7 @@ class Supervisor:
         self._folder = settings.project_dir / FOLDER
         self._workers = workers
         self._activate_schedules = activate_schedules
+        self._profiles = profiles
         self._hear = tell
         self._programs = programs or find_programs()
         self._fpbus = fpbus
@@ -88,7 +90,11 @@ class Supervisor:
 
     def _plan_services(self) -> list[ProcessSpec]:
         return plan_services(
-            self._settings, workers=self._workers, activate_schedules=self._activate_schedules, fpbus=self._fpbus
+            self._settings,
+            workers=self._workers,
+            activate_schedules=self._activate_schedules,
+            profiles=self._profiles,
+            fpbus=self._fpbus,
         )
 
     def _start(self, specs: list[ProcessSpec]) -> None:

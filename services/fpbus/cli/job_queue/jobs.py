@@ -1,17 +1,19 @@
 """`fpbus job-queue show-jobs`, `cancel-job` and their like: runs that are queued, running, or ended not long ago."""
 
+from itertools import product
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from fpbus.cli.connecting import connected
 from fpbus.cli.options import FormatOption, PipelineOption, ProjectOption
 from fpbus.cli.output import Columns, show_data, show_list, tell, write
+from fpbus.cli.profiles import AnyProfileOption
 from fpbus.cli.words import counted, moment
 
-from .choosing import AllOption, QueueTypeOption, one_or_all
+from .choosing import AllOption, QueueTypeOption, one_or_all, queues_of, sum_of
 
 if TYPE_CHECKING:
+    from fpbus.control import Control
     from fpbus.schemas import JobInfo
 
 NOTHING_DONE: Final = 4
@@ -49,26 +51,30 @@ def show_jobs(  # noqa: PLR0917 (Typer makes options of them)
     limit: LimitOption = 100,
     style: FormatOption = "table",
     _type: QueueTypeOption = "rq",
+    profile: AnyProfileOption = None,
     project: ProjectOption = None,
 ) -> None:
     """List jobs, oldest first.
 
     Those that have ended stay for some minutes; `fpbus runs list` has all that ever were.
     """
-    show_list(_jobs(project, state, queue, pipeline, limit), _JOBS, style, "No jobs.")
+    with queues_of(project, profile, queue) as (control, queues):
+        show_list(_jobs(control, state, queues, pipeline, limit), _JOBS, style, "No jobs.")
 
 
-def show_job_ids(
+def show_job_ids(  # noqa: PLR0917 (Typer makes options of them)
     state: StateOption = "open",
     queue: QueueOption = None,
     pipeline: PipelineOption = None,
     limit: LimitOption = 100_000,
     _type: QueueTypeOption = "rq",
+    profile: AnyProfileOption = None,
     project: ProjectOption = None,
 ) -> None:
     """Print the ids of jobs, one on a line."""
-    for job in _jobs(project, state, queue, pipeline, limit):
-        write(job.run_id)
+    with queues_of(project, profile, queue) as (control, queues):
+        for job in _jobs(control, state, queues, pipeline, limit):
+            write(job.run_id)
 
 
 def cancel_job(  # noqa: PLR0917 (Typer makes options of them)
@@ -78,6 +84,7 @@ def cancel_job(  # noqa: PLR0917 (Typer makes options of them)
     pipeline: PipelineOption = None,
     style: FormatOption = "table",
     _type: QueueTypeOption = "rq",
+    profile: AnyProfileOption = None,
     project: ProjectOption = None,
 ) -> None:
     """Cancel a job that waits, or stop one that is running; or all of them.
@@ -85,13 +92,13 @@ def cancel_job(  # noqa: PLR0917 (Typer makes options of them)
     Exit codes: 3 it has ended, 4 there was nothing to cancel.
     """
     one_or_all(job, every=every, narrowed=queue is not None or pipeline is not None)
-    with connected(project) as control:
+    with queues_of(project, profile, queue) as (control, queues):
         if job is not None:
             from fpbus.cli.runs import cancel_one
 
             cancel_one(control, job, style)
             return
-        done = control.cancel_all(queue=queue, pipeline=pipeline)
+        done = sum_of([control.cancel_all(queue=each, pipeline=pipeline) for each in queues])
     if style != "table":
         show_data(done, style)
     else:
@@ -108,6 +115,7 @@ def delete_job(  # noqa: PLR0917 (Typer makes options of them)
     pipeline: PipelineOption = None,
     style: FormatOption = "table",
     _type: QueueTypeOption = "rq",
+    profile: AnyProfileOption = None,
     project: ProjectOption = None,
 ) -> None:
     """Delete a job and its data; one that has not ended is cancelled first. Or all of them.
@@ -115,8 +123,9 @@ def delete_job(  # noqa: PLR0917 (Typer makes options of them)
     Its record stays in `fpbus runs list`. Exit code 4 when there was nothing to delete.
     """
     one_or_all(job, every=every, narrowed=queue is not None or pipeline is not None)
-    with connected(project) as control:
-        done = control.delete(job) if job is not None else control.delete_all(queue=queue, pipeline=pipeline)
+    with queues_of(project, profile, queue) as (control, queues):
+        many = (control.delete_all(queue=each, pipeline=pipeline) for each in queues)
+        done = control.delete(job) if job is not None else sum_of(list(many))
     if style != "table":
         show_data(done, style)
     else:
@@ -127,17 +136,18 @@ def delete_job(  # noqa: PLR0917 (Typer makes options of them)
         raise typer.Exit(NOTHING_DONE)
 
 
-def _jobs(project: str | None, state: StateName, queue: str | None, pipeline: str | None, most: int) -> "list[JobInfo]":
-    """Ask for each state in turn; a question without one is for what has not ended."""
+def _jobs(
+    control: "Control", state: StateName, queues: list[str | None], pipeline: str | None, most: int
+) -> "list[JobInfo]":
+    """Ask for each state in turn, queue by queue; a question without a state is for what has not ended."""
     import msgspec
 
     from fpbus.schemas import ListJobs
 
     chosen: dict[str, list[str | None]] = {"open": [None], "all": [None, *_ENDED], "finished": ["succeeded"]}
     found: dict[str, JobInfo] = {}  # one may end between two questions
-    with connected(project) as control:
-        for each in chosen.get(state, [state]):
-            wanted = msgspec.convert({"queue": queue, "state": each, "pipeline": pipeline}, ListJobs)
-            if len(found) < most:
-                found |= {job.run_id: job for job in control.jobs(wanted, most - len(found))}
+    for each, queue in product(chosen.get(state, [state]), queues):
+        wanted = msgspec.convert({"queue": queue, "state": each, "pipeline": pipeline}, ListJobs)
+        if len(found) < most:
+            found |= {job.run_id: job for job in control.jobs(wanted, most - len(found))}
     return list(found.values())

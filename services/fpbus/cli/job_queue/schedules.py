@@ -7,6 +7,7 @@ import typer
 from fpbus.cli.connecting import connected
 from fpbus.cli.options import Format, FormatOption, PipelineOption, ProjectOption
 from fpbus.cli.output import Columns, show_data, show_list, tell, write
+from fpbus.cli.profiles import ProfileOption
 from fpbus.cli.words import moment
 
 from .choosing import AllOption, QueueTypeOption, one_or_all
@@ -34,18 +35,21 @@ def show_schedules(
     pipeline: PipelineOption = None,
     style: FormatOption = "table",
     _type: QueueTypeOption = "rq",
+    profile: ProfileOption = None,
     project: ProjectOption = None,
 ) -> None:
     """List the stored schedules, and when each is due next."""
     from fpbus.schemas import ListSchedules
 
-    with connected(project) as control:
+    with connected(project, profile) as control:
         show_list(control.schedules(ListSchedules(pipeline=pipeline)), _SCHEDULES, style, "No schedules.")
 
 
-def show_schedule_ids(_type: QueueTypeOption = "rq", project: ProjectOption = None) -> None:
+def show_schedule_ids(
+    _type: QueueTypeOption = "rq", profile: ProfileOption = None, project: ProjectOption = None
+) -> None:
     """Print the ids of the stored schedules, one on a line."""
-    with connected(project) as control:
+    with connected(project, profile) as control:
         for schedule in control.schedules():
             write(schedule.id)
 
@@ -55,11 +59,12 @@ def pause_schedule(
     every: AllOption = False,
     style: FormatOption = "table",
     _type: QueueTypeOption = "rq",
+    profile: ProfileOption = None,
     project: ProjectOption = None,
 ) -> None:
     """Let a schedule start nothing until it is resumed. Exit code 4 when there is none."""
     one_or_all(schedule, every=every)
-    with connected(project) as control:
+    with connected(project, profile) as control:
         _tell(control.pause_schedule(schedule), "paused", style)
 
 
@@ -68,11 +73,12 @@ def resume_schedule(
     every: AllOption = False,
     style: FormatOption = "table",
     _type: QueueTypeOption = "rq",
+    profile: ProfileOption = None,
     project: ProjectOption = None,
 ) -> None:
     """Go on with a schedule, from now on. Exit code 4 when there is none."""
     one_or_all(schedule, every=every)
-    with connected(project) as control:
+    with connected(project, profile) as control:
         _tell(control.resume_schedule(schedule), "active", style)
 
 
@@ -81,6 +87,7 @@ def delete_schedule(
     every: AllOption = False,
     style: FormatOption = "table",
     _type: QueueTypeOption = "rq",
+    profile: ProfileOption = None,
     project: ProjectOption = None,
 ) -> None:
     """Forget a schedule. One of a pipeline's file comes back with `fpbus pipeline schedule-all`.
@@ -88,7 +95,7 @@ def delete_schedule(
     Exit code 4 when there is none.
     """
     one_or_all(schedule, every=every)
-    with connected(project) as control:
+    with connected(project, profile) as control:
         _tell(control.remove_schedule(schedule), "deleted", style)
 
 

@@ -10,10 +10,11 @@ import typer
 from fpbus.cli.connecting import client_settings, connected
 from fpbus.cli.options import FormatOption, LogLevelOption, ProjectOption, QueueNamesOption, RoleName
 from fpbus.cli.output import show_data, show_list, tell
+from fpbus.cli.profiles import AnyProfileOption, ProfileOption, find_profile, has_redis, is_profile
 from fpbus.cli.serve import serve_here
 from fpbus.cli.services import WORKERS
 
-from .choosing import QueueTypeOption
+from .choosing import QueueTypeOption, queues_of
 
 if TYPE_CHECKING:
     from fpbus.lifecycle import Settings
@@ -22,9 +23,11 @@ NOTHING_DONE: Final = 4
 
 BackgroundOption = Annotated[bool, typer.Option("--background", "-b", help="Leave it running behind.")]
 WorkerName = Annotated[
-    str, typer.Option("--name", metavar="NAME", help="Its name; one of job_queue.profiles has a Redis of its own.")
+    str, typer.Option("--name", metavar="NAME", help="Its name; one of job_queue.profiles: for its Redis and queues.")
 ]
-SchedulerName = Annotated[str, typer.Option("--name", metavar="NAME", help="Its name.")]
+SchedulerName = Annotated[
+    str, typer.Option("--name", metavar="NAME", help="Its name; one of job_queue.profiles: for its bus.")
+]
 
 
 def start_worker(
@@ -40,8 +43,9 @@ def start_worker(
 
     With --background it goes on behind, and this command ends when it is ready; `stop-worker` ends it.
     """
-    settings, more, served = _profile(client_settings(project), name)
-    _start("runner", name, settings, background=background, workers=workers or more, queue_names=queues or served)
+    settings = client_settings(project)
+    profile = name if is_profile(settings, name) else None
+    _start("runner", name, settings, profile, background=background, workers=workers, queue_names=queues)
 
 
 def stop_worker(
@@ -71,7 +75,9 @@ def start_scheduler(
 
     No run waits for the interval: it is how late a change that another scheduler stored may be seen.
     """
-    _start("scheduler", name, client_settings(project), background=background, interval=interval)
+    settings = client_settings(project)
+    own = is_profile(settings, name) and has_redis(find_profile(settings, name))
+    _start("scheduler", name, settings, name if own else None, background=background, interval=interval)
 
 
 def stop_scheduler(
@@ -83,10 +89,19 @@ def stop_scheduler(
     _stop("scheduler", None if every else name, project)
 
 
-def show_workers(style: FormatOption = "table", project: ProjectOption = None) -> None:
+def show_workers(
+    style: FormatOption = "table",
+    profile: AnyProfileOption = None,
+    _type: QueueTypeOption = "rq",
+    project: ProjectOption = None,
+) -> None:
     """List the workers of all runners, and what each does now."""
-    with connected(project) as control:
-        show_list(control.workers(), WORKERS, style, "No workers.")
+    from fpbus.schemas.lanes import lanes_of
+
+    with queues_of(project, profile) as (control, queues):
+        lanes = {lane for queue in queues if queue for lane in lanes_of(queue)}
+        found = [worker for worker in control.workers() if not lanes or lanes & set(worker.queues)]
+        show_list(found, WORKERS, style, "No workers.")
 
 
 def scale(
@@ -95,10 +110,12 @@ def scale(
         str | None, typer.Option("--instance", metavar="RUNNER", help="Which runner, where there are several.")
     ] = None,
     style: FormatOption = "table",
+    profile: ProfileOption = None,
+    _type: QueueTypeOption = "rq",
     project: ProjectOption = None,
 ) -> None:
     """Change how many workers a running runner has, until it ends. Exit code 4 when there is none."""
-    with connected(project) as control:
+    with connected(project, profile) as control:
         runners = sorted(one.instance for one in control.services() if one.role == "runner" and one.online)
         done = control.set_workers(_chosen(instance, runners), number)
     if style != "table":
@@ -119,17 +136,20 @@ def _chosen(instance: str | None, runners: list[str]) -> str:
     raise NotFoundError(f"No runner {instance!r} is online." if instance else "No runner is online.", there)
 
 
-def _start(role: RoleName, name: str, settings: "Settings", *, background: bool, **options: Any) -> None:
+def _start(
+    role: RoleName, name: str, settings: "Settings", profile: str | None, *, background: bool, **options: Any
+) -> None:
     """Run a service here, or have a process of its own run it."""
     settings = replace(settings, instance=f"{settings.instance}-{name}")
     if not background:
         from fpbus.lifecycle import configure_logs
 
         configure_logs(settings.log_level, settings.log_format)
-        serve_here(role, settings, **options)
+        serve_here(role, settings, profile, **options)
         return
     from fpbus.supervisor.daemons import start_daemon
 
+    options = {"name": profile, **options}
     given = [(f"--{option.replace('_', '-')}", str(value)) for option, value in options.items() if value is not None]
     command = [sys.executable, "-m", "fpbus", "serve", role, *chain.from_iterable(given)]
     daemon = start_daemon(settings.project_dir, f"{role}-{name}", command, settings.environment())
@@ -148,14 +168,3 @@ def _stop(role: str, name: str | None, project: str | None) -> None:
     if not stopped:
         tell(f"No {role} {'of that name ' if name else ''}runs in the background.")
         raise typer.Exit(NOTHING_DONE)
-
-
-def _profile(settings: "Settings", name: str) -> "tuple[Settings, int | None, str | None]":
-    """Return the settings with the Redis of a profile of that name, how many workers it has, and for which queues."""
-    from fpbus.project import load_project
-
-    profile = load_project(settings.project_dir).job_queue.profiles.get(name)
-    if profile is None:
-        return settings, None, None
-    served = profile.served if isinstance(profile.served, str) else ",".join(profile.served or ()) or None
-    return replace(settings, redis_url=profile.redis_url or settings.redis_url), profile.num_workers, served

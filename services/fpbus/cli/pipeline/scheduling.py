@@ -8,6 +8,7 @@ from fpbus.cli.connecting import connected
 from fpbus.cli.inputs import make_schedule, read_kind, read_object
 from fpbus.cli.options import FormatOption, PriorityName, ProjectOption
 from fpbus.cli.output import Columns, show_data, show_list, tell, write
+from fpbus.cli.profiles import ProfileOption
 from fpbus.cli.run_options import (
     AdapterOption,
     CacheOption,
@@ -72,6 +73,7 @@ def schedule(  # noqa: PLR0917 (Typer makes options of them)
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a schedule of the same id.")] = False,
     style: FormatOption = "table",
+    profile: ProfileOption = None,
     project: ProjectOption = None,
 ) -> None:
     """Run a pipeline at set times.
@@ -108,7 +110,7 @@ def schedule(  # noqa: PLR0917 (Typer makes options of them)
         priority=priority,
         overwrite=overwrite,
     )
-    with connected(project) as control:
+    with connected(project, profile) as control:
         stored = control.schedule(wanted)
     if style != "table":
         show_data(stored, style)
@@ -124,13 +126,14 @@ def schedule_all(
         bool, typer.Option("--overwrite", help="Also replace what `pipeline schedule` stored under the same id.")
     ] = False,
     style: FormatOption = "table",
+    profile: ProfileOption = None,
     project: ProjectOption = None,
 ) -> None:
     """Make the schedules in the pipelines' files the active ones, and print what that changed.
 
     A schedule that has left its file is removed. Exit code 4 when no file has a schedule.
     """
-    with connected(project) as control:
+    with connected(project, profile) as control:
         report = control.schedule_all(read_kind(executor, "--executor"), overwrite=overwrite)
     lists = {name: getattr(report, name) for name in ("added", "changed", "removed", "unchanged", "conflicts")}
     if style != "table":
@@ -154,12 +157,13 @@ def explain_schedule(  # noqa: PLR0917 (Typer makes options of them)
     start: Annotated[str | None, typer.Option("--from", metavar="TIME", help="From then on.  [default: now]")] = None,
     count: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 5,
     style: FormatOption = "table",
+    profile: ProfileOption = None,
     project: ProjectOption = None,
 ) -> None:
     """Print when a schedule is due next, in its own time and in UTC, with notes on hours that clocks skip or repeat."""
     from fpbus.schemas import Explain
 
-    with connected(project) as control:
+    with connected(project, profile) as control:
         explained = control.explain_schedule(Explain(what=what, timezone=timezone, start=start, count=count))
     if style == "table":
         _show(explained)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from fpbus.cli.connecting import connected
 from fpbus.cli.options import Format, FormatOption, ProjectOption
 from fpbus.cli.output import show_data, tell
+from fpbus.cli.profiles import ProfileOption
 from fpbus.cli.words import counted
 
 from .options import NameArgument
@@ -13,15 +14,19 @@ if TYPE_CHECKING:
     from fpbus.schemas import PipelineSwitched
 
 
-def pause(name: NameArgument, style: FormatOption = "table", project: ProjectOption = None) -> None:
+def pause(
+    name: NameArgument, style: FormatOption = "table", profile: ProfileOption = None, project: ProjectOption = None
+) -> None:
     """Start no more runs of a pipeline. Those that are asked for are accepted and wait."""
-    with connected(project) as control:
+    with connected(project, profile) as control:
         _tell(control.pause_pipeline(name), "paused", style)
 
 
-def resume(name: NameArgument, style: FormatOption = "table", project: ProjectOption = None) -> None:
+def resume(
+    name: NameArgument, style: FormatOption = "table", profile: ProfileOption = None, project: ProjectOption = None
+) -> None:
     """Go on with the runs of a pipeline, in the order in which they were accepted."""
-    with connected(project) as control:
+    with connected(project, profile) as control:
         _tell(control.resume_pipeline(name), "running", style)
 
 

@@ -262,6 +262,28 @@ def test_schedules_are_paused_resumed_cancelled_and_deleted(fpbus: Commands) -> 
     assert fpbus("job-queue", "delete-schedule", "nobody").code == 4
 
 
+def test_what_was_done_before_is_told_and_does_not_count_as_done(fpbus: Commands) -> None:
+    job = ok(fpbus("pipeline", "add-job", "my_data_check", "--run-in", "1h"))
+    ok(fpbus("pipeline", "schedule", "my_data_check", "--interval", "2h", "--schedule-id", "a"))
+
+    for command, said in (
+        (("pipeline", "pause", "my_data_check"), "my_data_check is paused already"),
+        (("pipeline", "resume", "my_data_check"), "my_data_check is running already"),
+        (("job-queue", "pause-schedule", "a"), "a is paused already."),
+        (("job-queue", "resume-schedule", "a"), "a is active already."),
+        (("runs", "cancel", job), f"Run {job} is cancelled already; nothing was changed."),
+        (("job-queue", "cancel-job", job), f"Run {job} is cancelled already; nothing was changed."),
+    ):
+        if command[:2] != ("job-queue", "cancel-job"):
+            ok(fpbus(*command))
+        again = fpbus(*command)
+        assert (again.code, said in again.told) == (3, True), (command, again.told)
+    ok(fpbus("job-queue", "delete-job", job))
+    gone = fpbus("job-queue", "delete-job", job)
+    assert (gone.code, f"The data of {job} is gone already." in gone.told) == (4, True)
+    ok(fpbus("job-queue", "delete-schedule", "a"))
+
+
 def test_jobs_are_shown_cancelled_and_deleted(fpbus: Commands) -> None:
     ok(fpbus("job-queue", "delete-job", "--all"))
     jobs = [ok(fpbus("pipeline", "add-job", "my_nightly_processing", "--run-in", "1h")) for _ in range(3)]

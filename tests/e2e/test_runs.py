@@ -14,7 +14,7 @@ import pytest
 
 from fpbus.control import Control
 from fpbus.lifecycle import Settings
-from fpbus.schemas import RunRequest
+from fpbus.schemas import ListRuns, RunRequest, RunState
 from support import servers
 from support.device import Device
 from support.stack import Stack
@@ -254,6 +254,18 @@ def test_a_delayed_run_starts_at_its_time(system: System) -> None:
     started = datetime.fromisoformat(system.device.wait_result(run_id)["started_at"])
 
     assert due <= started < due + timedelta(seconds=1.5)
+    assert system.statuses(run_id)[:2] == ["accepted", "queued"]
+
+
+def test_a_delayed_run_is_found_in_the_history_by_that(control: Control) -> None:
+    run_id = control.submit("add", RunRequest(not_before=datetime.now(UTC) + timedelta(hours=1))).run_id
+
+    def delayed() -> set[str]:
+        return {run.run_id for run in control.list_runs(ListRuns(state=RunState.DELAYED))}
+
+    wait_for(lambda: run_id in delayed(), what="the delayed run in the history")
+    control.cancel(run_id)
+    wait_for(lambda: run_id not in delayed(), what="it to be no longer delayed")
 
 
 def test_a_failure_that_may_be_temporary_is_tried_again(system: System, tmp_path: Path) -> None:

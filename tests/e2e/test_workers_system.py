@@ -13,8 +13,9 @@ import pytest
 
 from fpbus.control import Control
 from fpbus.lifecycle import Settings
-from fpbus.schemas import ListJobs, RunRequest
+from fpbus.schemas import ListJobs, Priority, RunRequest
 from fpbus.supervisor.children import birth_of
+from support.commands import Commands
 from support.device import Device
 from support.servers import mosquitto as make_mosquitto
 from support.servers import redis_server as make_redis
@@ -218,19 +219,34 @@ def test_what_ignores_every_signal_or_is_in_c_code_ends_at_its_timeout(place: Pl
     wait_for(lambda: birth_of(int(marks.read_text())) is None, 2, "the end of its process")
 
 
-def test_a_run_that_expires_while_it_waits_is_cancelled_when_it_is_claimed(place: Place, runner: Process) -> None:
+def test_a_run_in_a_queue_that_nobody_serves_is_told_of_and_expires(place: Place) -> None:
+    place.stack.add_pipeline("lonely", MARKS, "run: {queue: gpu}\n")
+    deadline = datetime.now(UTC) + timedelta(seconds=1)
+
+    accepted = place.control.submit("lonely", RunRequest(inputs={"x": 1}, priority=Priority.LOW, expires_at=deadline))
+    result = place.device.wait_result(accepted.run_id)
+
+    hint = "No worker serves the queue 'gpu.low'. Start one: fpbus job-queue start-worker --queue-names gpu"
+    assert accepted.reason == hint
+    typed = Commands(place.stack.project)("trigger", "lonely", "--run-id", "typed", environment=place.stack.environment)
+    assert (typed.code, typed.out.strip()) == (0, "typed")
+    assert typed.told == f"{hint.replace('gpu.low', 'gpu')}\n"
+    place.control.cancel("typed")
+    assert (result["state"], result["error"]["code"]) == ("cancelled", "expired")
+
+
+def test_a_run_that_expires_while_it_waits_is_cancelled_then(place: Place, runner: Process) -> None:
     del runner
     before = place.executions()
     place.control.pause_pipeline("marks")
     deadline = datetime.now(UTC) + timedelta(seconds=1)
     late = place.submit("marks", inputs={"x": 7000}, expires_at=deadline)
     early = place.submit("marks", inputs={"x": 7001}, expires_at=deadline + timedelta(hours=1))
-    wait_for(lambda: datetime.now(UTC) > deadline, what="its time to be over")
-    assert place.control.show_job(late).state == "queued"
-
-    place.control.resume_pipeline("marks")
 
     result = place.device.wait_result(late)
+    place.control.resume_pipeline("marks")
+
     assert (result["state"], result["error"]["code"]) == ("cancelled", "expired")
+    assert timedelta() < datetime.fromisoformat(result["finished_at"]) - deadline < timedelta(seconds=5), "as promised"
     assert place.device.wait_result(early)["state"] == "succeeded"
     assert place.executions() - before == Counter([7001])

@@ -227,12 +227,13 @@ def test_one_run_is_shown_cancelled_and_counted(services: StandIns, fpbus: Fpbus
     fpbus("trigger", "slow", "--run-id", "r1")
 
     cancelled = fpbus("runs", "cancel", "r1")
-    again = json.loads(fpbus("runs", "cancel", "r1", "--format", "json").stdout)
+    twice = fpbus("runs", "cancel", "r1", "--format", "json")
+    again = json.loads(twice.stdout)
     shown = fpbus("runs", "show", "r1")
     counted = json.loads(fpbus("runs", "stats", "--pipeline", "slow", "--format", "json").stdout)
 
     assert cancelled.stderr == "Run r1 was queued and is being cancelled.\n"
-    assert (again["state"], again["cancelling"]) == ("cancelled", False)
+    assert (again["state"], again["cancelling"], twice.returncode) == ("cancelled", False, 3)
     assert "state     cancelled" in shown.stdout.splitlines()
     assert counted[0]["pipeline"] == "slow"
     assert fpbus("runs", "show", "nobody").returncode == 4

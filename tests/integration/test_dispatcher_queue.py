@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +20,7 @@ from rq.registry import FailedJobRegistry, FinishedJobRegistry, ScheduledJobRegi
 from rq.results import Result
 
 from fpbus.dispatcher import queue as dispatcher_queue
-from fpbus.dispatcher.handlers import cancelled_result, lost_result
+from fpbus.dispatcher.handlers import cancelled_result, expired_result, lost_result
 from fpbus.dispatcher.queue import FencedError, Lost, Outcome, RunQueue, Submission
 from fpbus.project import make_project
 from fpbus.runner.orders import Ended
@@ -37,11 +38,13 @@ OTHER: Final = b"e" * 16
 OURS: Final[Any] = Serializer  # RQ's hints want an instance, RQ takes a class as well
 
 
-def a_job(run_id: str, on: str = "default", not_before: datetime | None = None) -> RunJob:
+def a_job(
+    run_id: str, on: str = "default", not_before: datetime | None = None, expires_at: datetime | None = None
+) -> RunJob:
     return RunJob(
         run_id=run_id,
         pipeline="add",
-        request=RunRequest(run_id=run_id, inputs={"x": 1}),
+        request=RunRequest(run_id=run_id, inputs={"x": 1}, expires_at=expires_at),
         accepted_at=NOW,
         timeout_s=60,
         dedup_window_s=3600,
@@ -252,6 +255,7 @@ WRITES: Final[dict[str, Callable[[RunQueue, Lost], Any]]] = {
     "settle": lambda queue, lost: queue.settle(lost, None),
     "settle dead": lambda queue, lost: queue.settle(lost, a_result(A_JOB, state=RunState.DEAD)),
     "cancel": lambda queue, _: queue.cancel(a_job("waits"), cancelled_result(a_job("waits"), 0, NOW)),
+    "expire": lambda queue, _: queue.expire([(a_job("waits"), expired_result(a_job("waits"), 0, NOW))]),
     "unrecorded": lambda queue, _: queue.unrecorded(),
     "forget": lambda queue, _: queue.forget(["ended"]),
     "forget_deliveries": lambda queue, _: queue.forget_deliveries(),
@@ -368,10 +372,10 @@ def test_a_broker_that_uses_few_packet_ids_pushes_none_out(queue: RunQueue, raw:
 def test_a_delayed_run_waits_for_its_time(queue: RunQueue, work: WorkQueue, raw: Any) -> None:
     (outcome,) = submit(queue, "r", not_before=NOW + timedelta(hours=1))
 
-    assert (outcome.state, queue.promote(), claim(work)) == (RunState.DELAYED, 0, [])
+    assert (outcome.state, queue.promote(), claim(work)) == (RunState.DELAYED, [], [])
 
     raw.zadd("rq:scheduled:default", {"r": 1})
-    assert queue.promote() == 1
+    assert [job.run_id for job in queue.promote()] == ["r"]
     assert ledger(raw, "r") == "queued"
     assert [one.run_id for one in claim(work)] == ["r"]
 
@@ -380,7 +384,7 @@ def test_what_is_due_is_promoted_in_its_order_and_the_bell_rung(queue: RunQueue,
     for name, minutes in (("last", 1), ("first", 3), ("second", 2)):
         submit(queue, name, not_before=NOW - timedelta(minutes=minutes))
 
-    assert queue.promote() == 3
+    assert [job.run_id for job in queue.promote()] == ["first", "second", "last"]
     assert waiting(raw) == ["first", "second", "last"]
     assert raw.llen("fpbus:doorbell:default") == 1
 
@@ -391,8 +395,47 @@ def test_a_run_that_is_to_be_tried_again_is_promoted_too(queue: RunQueue, work: 
     work.finish([(held, Ended(RunState.FAILED, b"", retry_delay_s=0.0))])
     assert ledger(raw, "r") == "retrying"
 
-    assert queue.promote() == 1
+    assert queue.promote() == [], "it was not delayed"
     assert [one.execution.attempt for one in claim(work)] == [2]
+
+
+# Runs that expire.
+
+
+@pytest.mark.parametrize("where", ["queued", "delayed", "held"])
+def test_a_run_that_waits_too_long_is_ended_wherever_it_waits(queue: RunQueue, raw: Any, where: str) -> None:
+    if where == "held":
+        queue.pause("add", NOW)
+    submit(queue, "r", not_before=NOW + timedelta(hours=1) if where == "delayed" else None, expires_at=NOW)
+    submit(queue, "later", expires_at=NOW + timedelta(hours=1))
+
+    ((job, attempt),) = queue.overdue()
+    result = expired_result(job, attempt, NOW)
+
+    assert queue.expire([(job, result)]) == [True]
+    assert (ledger(raw, "r"), queue.overdue(), raw.zcard("fpbus:expiring")) == ("cancelled", [], 1)
+    assert raw.hget("fpbus:outbox", "r") == encode(result)
+
+
+def test_a_run_that_was_started_in_time_goes_on_and_is_looked_at_again(
+    queue: RunQueue, work: WorkQueue, raw: Any
+) -> None:
+    submit(queue, "r", expires_at=NOW)
+    claim(work)
+    overdue = [(job, expired_result(job, attempt, NOW)) for job, attempt in queue.overdue()]
+
+    assert queue.expire(overdue) == [False]
+    assert (ledger(raw, "r"), queue.overdue()) == ("started", [])
+    assert raw.zscore("fpbus:expiring", "r") > time.time() * 1000
+
+
+def test_a_run_that_ends_expires_no_more(queue: RunQueue, work: WorkQueue, raw: Any) -> None:
+    submit(queue, "r", expires_at=NOW + timedelta(hours=1))
+    (claimed,) = claim(work)
+
+    finish(work, claimed)
+
+    assert raw.exists("fpbus:expiring") == 0
 
 
 # Lost workers.
@@ -508,7 +551,7 @@ def test_a_run_that_waits_is_cancelled_at_once(
     assert cancel(queue, "r") == "cancelled"
 
     raw.zadd("rq:scheduled:default", {"r": 1}, xx=True)
-    assert (queue.promote(), claim(work), ledger(raw, "r")) == (0, [], "cancelled")
+    assert (queue.promote(), claim(work), ledger(raw, "r")) == ([], [], "cancelled")
     assert decode(raw.hget("fpbus:outbox", "r"), RunResult).state == RunState.CANCELLED
     assert cancel(queue, "r") == "ended"
     assert raw.hlen("fpbus:outbox") == 1
@@ -690,7 +733,7 @@ def test_a_full_redis_still_finishes_and_forgets(queue: RunQueue, work: WorkQueu
     assert queue.hold_lease()
     assert queue.settle(queue.lapsed()[0], None) == "queued"
     assert cancel(queue, "cancelled") == "cancelled"
-    assert queue.promote() == 1
+    assert [job.run_id for job in queue.promote()] == ["due"]
     queue.forget_deliveries()
     assert queue.unrecorded() == []
     queue.forget(["ends", "cancelled"])

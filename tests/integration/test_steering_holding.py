@@ -103,7 +103,7 @@ def test_a_run_whose_worker_was_lost_or_that_falls_due_waits_while_its_pipeline_
     (lost,) = queue.lapsed()
 
     assert queue.settle(lost, lost_result(lost.job, 1, 0, NOW)) == "queued"
-    assert queue.promote() == 1
+    assert [job.run_id for job in queue.promote()] == ["due"]
     assert claim(work) == []
     queue.pause("add", None)
 

@@ -132,6 +132,15 @@ def test_the_acceptance_of_a_repeated_request_is_not_taken_for_the_first() -> No
     assert row.accepted_at == NOON
 
 
+def test_a_delayed_run_is_delayed_until_it_is_queued() -> None:
+    delayed = accepted(run_state=RunState.DELAYED)
+    queued = RunStatus(run_id="r1", pipeline="p", state=RunState.QUEUED, at=at(60))
+
+    assert (row_of(delayed).state, row_of(delayed).accepted_at) == (RunState.DELAYED, at(0))
+    assert row_of(queued, delayed).state == row_of(delayed, queued, delayed).state == RunState.QUEUED
+    assert row_of(delayed, started()).state == RunState.STARTED
+
+
 def test_a_repeated_request_for_a_run_that_has_ended_starts_no_record() -> None:
     folded = fold({}, [accepted(60, duplicate=True, run_state=RunState.SUCCEEDED)])
 

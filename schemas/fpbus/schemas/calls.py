@@ -50,7 +50,10 @@ class Submit(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
 
 
 class Submitted(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Answer to `submit`: the status that was published for the run."""
+    """Answer to `submit` and `retry`: the status that was published for the run.
+
+    Here its `reason` says when no worker serves the queue of the run.
+    """
 
     status: RunStatus
 

@@ -18,7 +18,9 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RunStatus(Event, frozen=True, kw_only=True, omit_defaults=True, tag="run_status"):
-    """A run moved on: accepted, started, retrying. Topic `pipelines/{name}/runs/{run}/status`.
+    """A run moved on: accepted, queued (when it was delayed), started, retrying, lost.
+
+    Topic `pipelines/{name}/runs/{run}/status`.
 
     A repeated request is answered with `accepted`, `duplicate: true` and the state that the run is in by now.
     `accepted` tells what was asked for, so that the history can show it, and have it run again.

@@ -12,6 +12,7 @@ The keys under `rq:` are RQ's own, so that its tools see true queues, workers an
     rq:wip:<queue>              zset    executions that run; RQ's started registry
     fpbus:run:<run>             hash    the ledger: digest, state, pipeline; outlives the job
     fpbus:open                  zset    runs that have not ended, by the time of acceptance (ms)
+    fpbus:expiring              zset    those of them that have a time until which they must start (ms)
     fpbus:leases                zset    executions that run, by the end of their lease (ms)
     fpbus:ended                 zset    runs that have ended, and whose next ones are not made yet, by then (ms)
     fpbus:outbox, :due          hash, zset   results not yet in the history, and when they were last published (ms)
@@ -53,6 +54,7 @@ SCHEDULED: Final = "rq:scheduled:"
 STARTED: Final = "rq:wip:"
 LEDGER: Final = "fpbus:run:"
 OPEN: Final = "fpbus:open"
+EXPIRING: Final = "fpbus:expiring"
 LEASES: Final = "fpbus:leases"
 OUTBOX: Final = "fpbus:outbox"
 OUTBOX_DUE: Final = "fpbus:outbox:due"
@@ -92,6 +94,7 @@ local function end_run(run)
   redis.call('HSET', 'fpbus:run:' .. run.id, 's', run.state)
   redis.call('EXPIRE', 'fpbus:run:' .. run.id, run.window_s)
   redis.call('ZREM', 'fpbus:open', run.id)
+  redis.call('ZREM', 'fpbus:expiring', run.id)
 end
 """
 

@@ -121,7 +121,7 @@ def show(  # noqa: PLR0917 (Typer makes options of them)
 def cancel(
     run: RunArgument, style: FormatOption = "table", profile: ProfileOption = None, project: ProjectOption = None
 ) -> None:
-    """Cancel a run that waits, or stop one that is running. Exit code 3 when it has ended in another way."""
+    """Cancel a run that waits, or stop one that is running. Exit code 3 when it has ended already."""
     with connected(project, profile) as control:
         cancel_one(control, run, style)
 
@@ -135,7 +135,7 @@ def cancel_one(control: "Control", run: str, style: Format) -> None:
         tell(f"Run {run} was {cancelled.state} and is being cancelled.")
     else:
         tell(f"Run {run} is {cancelled.state} already; nothing was changed.")
-    if not cancelled.cancelling and cancelled.state != "cancelled":
+    if not cancelled.cancelling:
         raise typer.Exit(REFUSED)
 
 

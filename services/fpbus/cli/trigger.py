@@ -126,24 +126,34 @@ def _run(
 
 def show_accepted(status: "RunStatus", style: Format) -> None:
     """Print the id of a run that was accepted, or all that is known of it."""
+    warn(status)
     if style == "table":
         write(status.run_id)
     else:
         show_data(status, style)
 
 
+def warn(status: "RunStatus") -> None:
+    """Say that nobody is there to start the run, where the dispatcher says so."""
+    if status.reason is not None:
+        tell(status.reason)
+
+
 def follow_to_end(events: "Iterator[RunEvent]", accepted: "RunStatus", style: Format, *, strict: bool = False) -> None:
     """Tell what happens to a new run on standard error, print its result, and exit as it ended."""
+    import msgspec
+
     from fpbus.schemas import RunResult
 
     try:
         tell(f"Run {accepted.run_id}")
+        warn(accepted)
         _refuse_duplicate(accepted, strict=strict)
         for event in events:
             if isinstance(event, RunResult):
                 _show_result(event, style)
                 raise exit_of(event)
-            if event != accepted:
+            if event != msgspec.structs.replace(accepted, reason=None):
                 tell("\n".join(lines_of(event)))
     except KeyboardInterrupt:
         tell(f"The run goes on. Follow it: fpbus watch {accepted.run_id}")

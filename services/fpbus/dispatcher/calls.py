@@ -4,11 +4,13 @@ A caller waits and can ask again, so nothing is held here: while Redis is away t
 that comes twice does what it did: a run that was cancelled, deleted or retried before is so already.
 """
 
+import contextlib
 import difflib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
+import msgspec
 from redis import RedisError
 
 from fpbus.bus import Bus, CallError
@@ -102,7 +104,19 @@ class DispatcherCalls:
         refusal = refusal_of(admission, outcome)
         if refusal is not None:
             raise _rejected(refusal)
-        return Submitted(status=self._ingress.accept(admission, outcome))
+        status = self._ingress.accept(admission, outcome)
+        if outcome.kind == "new":
+            status = msgspec.structs.replace(status, reason=self._nobody_serves(admission.job.queue))
+        return Submitted(status=status)
+
+    def _nobody_serves(self, queue: str) -> str | None:
+        """Say that no worker serves a queue; None when one does. A hint only, so Redis may be away again."""
+        with contextlib.suppress(RedisError):
+            if not self._queue.jobs.serving().count(queue):
+                name = queue.partition(".")[0]
+                start = f"fpbus job-queue start-worker --queue-names {name}"
+                return f"No worker serves the queue {queue!r}. Start one: {start}"
+        return None
 
     def list_jobs(self, asked: ListJobs) -> JobPage:
         return at_once(lambda: page_of(self._queue.jobs, asked))

@@ -257,6 +257,11 @@ def cancelled_result(job: RunJob, attempt: int, now: datetime) -> RunResult:
     return _ended(job, attempt, RunState.CANCELLED, error, now)
 
 
+def expired_result(job: RunJob, attempt: int, now: datetime) -> RunResult:
+    message = f"It waited until it expired at {job.request.expires_at}."
+    return _ended(job, attempt, RunState.CANCELLED, RunError(code=FailureCode.EXPIRED, message=message), now)
+
+
 def skipped_result(job: RunJob, attempt: int, now: datetime) -> RunResult:
     message = "Skipped: as many runs as its pipeline's limit allows were running."
     return _ended(job, attempt, RunState.CANCELLED, RunError(code=FailureCode.SKIPPED, message=message), now)

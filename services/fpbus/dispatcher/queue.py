@@ -24,6 +24,7 @@ from fpbus.schemas.holding import COME_BACK, HOLD, RING, UNHOLD
 from fpbus.schemas.queue import (
     END_RUN,
     ENDED,
+    EXPIRING,
     HELD_COUNTS,
     JOB,
     JOB_FUNCTION,
@@ -36,6 +37,7 @@ from fpbus.schemas.queue import (
     QUEUE,
     SCHEDULED,
     Execution,
+    ForeignJobError,
     RunJob,
     Serializer,
     job_data,
@@ -52,6 +54,7 @@ KEEP_UNRECORDED_S: Final = 24 * 3600
 KEEP_RECORDED_S: Final = 300
 REPUBLISH_AFTER_MS: Final = 5_000
 REPUBLISH_MOST: Final = 200
+OVERDUE_MOST: Final = 100
 REMEMBERED_DELIVERIES: Final = 4096  # twice the receive window
 
 
@@ -102,6 +105,7 @@ class RunQueue:
         self._cancel = self._script("cancel.lua", UNHOLD + END_RUN)
         self._cancel_many = self._script("cancel_many.lua", UNHOLD + END_RUN)
         self._skip = self._script("skip.lua", UNHOLD + END_RUN)
+        self._expire = self._script("expire.lua", UNHOLD + END_RUN)
         self._remove = self._script("remove.lua")
         self._pause = self._script("pause.lua", RING)
         self._limits = self._script("limits.lua", RING)
@@ -153,9 +157,13 @@ class RunQueue:
         answers = self._run(self._submit, *arguments)
         return [Outcome(kind.decode(), run.decode(), RunState(state.decode())) for kind, run, state in answers]
 
-    def promote(self) -> int:
-        """Queue the delayed runs whose time has come; return how many."""
-        return int(self._run(self._promote, utcformat(datetime.now(UTC)), *self.jobs.queues()))
+    def promote(self) -> list[RunJob]:
+        """Queue the runs whose time has come; return those that were delayed, and not those that are tried again."""
+        promoted: list[RunJob] = []
+        for data in self._run(self._promote, utcformat(datetime.now(UTC)), *self.jobs.queues()):
+            with contextlib.suppress(ForeignJobError):  # whoever claims it sets it aside
+                promoted.append(read_job_data(data))
+        return promoted
 
     def lapsed(self) -> list[Lost]:
         """Return executions whose workers have gone silent, the longest first."""
@@ -205,10 +213,27 @@ class RunQueue:
 
     def skip(self, runs: Sequence[tuple[RunJob, RunResult]]) -> list[bool]:
         """End runs that are held; False for one that is not held any more."""
+        return self._end(self._skip, runs)
+
+    def overdue(self) -> list[tuple[RunJob, int]]:
+        """Return runs that have not ended, and were to start before now, with their attempts: the first ones."""
+        seconds, micros = self._redis.time()
+        entries = self._redis.zrangebyscore(EXPIRING, "-inf", seconds * 1000 + micros // 1000, 0, OVERDUE_MOST)
+        run_ids = [name.decode() for name in entries]
+        jobs = self.jobs.read(run_ids)
+        if gone := [name for name in run_ids if name not in jobs]:
+            self._redis.zrem(EXPIRING, *gone)
+        return list(jobs.values())
+
+    def expire(self, runs: Sequence[tuple[RunJob, RunResult]]) -> list[bool]:
+        """End those of them that wait; False for one that runs."""
+        return self._end(self._expire, runs)
+
+    def _end(self, script: Any, runs: Sequence[tuple[RunJob, RunResult]]) -> list[bool]:
         arguments: list[Any] = [utcformat(datetime.now(UTC)), KEEP_UNRECORDED_S]
         for job, result in runs:
             arguments += [job.run_id, job.queue, encode(result), int(job.dedup_window_s)]
-        return [bool(answer) for answer in self._run(self._skip, *arguments)]
+        return [bool(answer) for answer in self._run(script, *arguments)]
 
     def remove(self, run_ids: Sequence[str]) -> int:
         """Let the data of runs that have ended leave Redis; return how many had some. Their ids stay taken."""
@@ -310,7 +335,8 @@ def _arguments(submission: Submission, enqueued_at: str) -> list[Any]:
     due = "" if job.not_before is None else int(job.not_before.timestamp() * 1000)
     packet = submission.packet or ""
     head = [job.run_id, submission.digest, job.pipeline, job.queue, job.request.key or "", due, packet]
-    head += [int(submission.again), int(submission.expired), 2 * len(fields)]
+    until = "" if job.request.expires_at is None else int(job.request.expires_at.timestamp() * 1000)
+    head += [int(submission.again), int(submission.expired), until, 2 * len(fields)]
     return head + [part for pair in fields.items() for part in pair]
 
 

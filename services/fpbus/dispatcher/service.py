@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
 from redis import RedisError
@@ -43,7 +43,7 @@ from .calls import DispatcherCalls
 from .catalog import Catalog
 from .devices import Devices
 from .following import Following
-from .handlers import Rules, lost_result
+from .handlers import Rules, expired_result, lost_result
 from .ingress import Ingress
 from .overflow import Overflow
 from .queue import REMEMBERED_DELIVERIES, FencedError, Lost, Outcome, RunQueue, Submission
@@ -300,13 +300,23 @@ class DispatcherService:
         self._put_limits(self._catalog.look())
         self._watch_rivals(0.0)
         self._forget_recorded()
-        self._queue.promote()
+        for job in self._queue.promote():
+            self._tell_status(job, RunState.QUEUED)
+        self._expire()
         self._overflow.settle(self._catalog.rules.pipelines)
         for lost in self._queue.lapsed():
             self._settle(lost)
         for payload in self._queue.unrecorded():
             self._publish_again(decode(payload, RunResult))
         self._following.settle()  # last, because a full Redis refuses new runs
+
+    def _expire(self) -> None:
+        """End what waits longer than it may, also where no worker is that would find out."""
+        now = datetime.now(UTC)
+        runs = [(job, expired_result(job, attempt, now)) for job, attempt in self._queue.overdue()]
+        for (job, result), ended in zip(runs, self._queue.expire(runs) if runs else [], strict=True):
+            if ended:
+                self._publish_end(job, result)
 
     def _put_limits(self, rules: Rules) -> None:
         """Have changed files hold for what waits already."""
@@ -354,15 +364,17 @@ class DispatcherService:
         if result is not None:
             self._publish_end(job, result)
             return
+        reason = "The worker was lost; the run is queued again."
+        self._tell_status(job, RunState.LOST, attempt=execution.attempt, runner=execution.worker, reason=reason)
+
+    def _tell_status(self, job: RunJob, state: RunState, **facts: Any) -> None:
         status = RunStatus(
             run_id=job.run_id,
             pipeline=job.pipeline,
-            state=RunState.LOST,
-            at=now,
-            attempt=execution.attempt,
-            runner=execution.worker,
-            reason="The worker was lost; the run is queued again.",
+            state=state,
+            at=datetime.now(UTC),
             traceparent=job.traceparent,
+            **facts,
         )
         self._bus.publish(topics.status(job.pipeline, job.run_id), status)
 

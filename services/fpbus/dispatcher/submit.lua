@@ -6,7 +6,8 @@
 --
 -- ARGV: token, lease in ms, how many deliveries without a run id to remember, count;
 --       then per message: run id, digest, pipeline, queue, key, due in ms or '', packet id or '', '1' for a
---       redelivery, '1' when it has expired, number of job fields, the job's fields and values
+--       redelivery, '1' when it has expired, until when it must start in ms or '', number of job fields, the job's
+--       fields and values
 -- returns 'FENCED', or per message the outcome (new, same, conflict, expired), the run id and the run's state
 local token, lease_ms, remembered, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 if redis.call('GET', 'fpbus:dispatcher') ~= token then return 'FENCED' end
@@ -21,7 +22,7 @@ local seq_before = seq
 -- Before anything of a run is written: a key of the wrong type would stop the script in the middle of it.
 local function check_keys(queue)
   local kinds = {['rq:queues'] = 'set', ['rq:queue:' .. queue] = 'list', ['rq:scheduled:' .. queue] = 'zset',
-                 ['fpbus:doorbell:' .. queue] = 'list', ['fpbus:open'] = 'zset', ['fpbus:deliveries'] = 'hash',
+                 ['fpbus:doorbell:' .. queue] = 'list', ['fpbus:open'] = 'zset', ['fpbus:expiring'] = 'zset', ['fpbus:deliveries'] = 'hash',
                  ['fpbus:deliveries:order'] = 'list', ['fpbus:queues'] = 'zset', ['fpbus:held'] = 'zset', ['fpbus:held:counts'] = 'hash'}
   for key, kind in pairs(kinds) do
     local found = redis.call('TYPE', key).ok
@@ -46,8 +47,8 @@ local function first_id(packet, digest)
 end
 
 for _ = 1, count do
-  local id, digest, pipeline, queue, key, due, packet, again, expired, fields = unpack(ARGV, at, at + 9)
-  local first, last = at + 10, at + 9 + tonumber(fields)
+  local id, digest, pipeline, queue, key, due, packet, again, expired, start_until, fields = unpack(ARGV, at, at + 10)
+  local first, last = at + 11, at + 10 + tonumber(fields)
   at = last + 1
   if packet ~= '' and again == '1' then id = first_id(packet, digest) or id end
   local ledger = 'fpbus:run:' .. id
@@ -73,6 +74,7 @@ for _ = 1, count do
       redis.call('ZADD', 'rq:scheduled:' .. queue, due / 1000, id)
     end
     redis.call('ZADD', 'fpbus:open', millis, id)
+    if start_until ~= '' then redis.call('ZADD', 'fpbus:expiring', start_until, id) end
     if packet ~= '' then remember(packet, digest, id) end
     redis.call('HSET', ledger, 'd', digest, 's', state, 'p', pipeline)
     answers[#answers + 1] = {'new', id, state}

@@ -169,7 +169,7 @@ def _row_of_status(status: RunStatus) -> RunRow:
     return RunRow(
         run_id=status.run_id,
         pipeline=status.pipeline,
-        state=status.state,
+        state=RunState.DELAYED if status.run_state is RunState.DELAYED else status.state,
         attempt=status.attempt,
         at=status.at,
         # Of a repeat this is too late, and the smaller time stands once the true one is heard.

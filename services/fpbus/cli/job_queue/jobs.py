@@ -131,7 +131,8 @@ def delete_job(  # noqa: PLR0917 (Typer makes options of them)
     else:
         first = f", {done.cancelled} of them cancelled first" if done.cancelled else ""
         later = f"; {counted(done.cancelling, 'goes', 'go')} when stopped" if done.cancelling else ""
-        tell(f"Deleted {counted(done.deleted, 'job', 'jobs')}{first}{later}.")
+        gone = f" The data of {job} is gone already." if job and not done.deleted + done.cancelling else ""
+        tell(f"Deleted {counted(done.deleted, 'job', 'jobs')}{first}{later}.{gone}")
     if not done.deleted + done.cancelling:
         raise typer.Exit(NOTHING_DONE)
 

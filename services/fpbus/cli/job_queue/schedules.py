@@ -15,6 +15,7 @@ from .choosing import AllOption, QueueTypeOption, one_or_all
 if TYPE_CHECKING:
     from fpbus.schemas import ChangedSchedules
 
+REFUSED: Final = 3
 NOTHING_DONE: Final = 4
 
 _SCHEDULES: Final[Columns] = {
@@ -62,7 +63,10 @@ def pause_schedule(
     profile: ProfileOption = None,
     project: ProjectOption = None,
 ) -> None:
-    """Let a schedule start nothing until it is resumed. Exit code 4 when there is none."""
+    """Let a schedule start nothing until it is resumed.
+
+    Exit codes: 3 it is paused already, 4 there is none.
+    """
     one_or_all(schedule, every=every)
     with connected(project, profile) as control:
         _tell(control.pause_schedule(schedule), "paused", style)
@@ -76,7 +80,10 @@ def resume_schedule(
     profile: ProfileOption = None,
     project: ProjectOption = None,
 ) -> None:
-    """Go on with a schedule, from now on. Exit code 4 when there is none."""
+    """Go on with a schedule, from now on.
+
+    Exit codes: 3 it is active already, 4 there is none.
+    """
     one_or_all(schedule, every=every)
     with connected(project, profile) as control:
         _tell(control.resume_schedule(schedule), "active", style)
@@ -110,3 +117,5 @@ def _tell(changed: "ChangedSchedules", state: str, style: Format) -> None:
     if not changed.changed and not changed.unchanged:
         tell("There are no schedules.")
         raise typer.Exit(NOTHING_DONE)
+    if not changed.changed:
+        raise typer.Exit(REFUSED)

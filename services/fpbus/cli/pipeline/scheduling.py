@@ -30,6 +30,7 @@ from .options import NameArgument
 if TYPE_CHECKING:
     from fpbus.schemas import Explained
 
+REFUSED: Final = 3
 NOTHING_DONE: Final = 4
 
 _FIRES: Final[Columns] = {
@@ -131,7 +132,7 @@ def schedule_all(
 ) -> None:
     """Make the schedules in the pipelines' files the active ones, and print what that changed.
 
-    A schedule that has left its file is removed. Exit code 4 when no file has a schedule.
+    A schedule that has left its file is removed. Exit codes: 3 there are conflicts, 4 no file has a schedule.
     """
     with connected(project, profile) as control:
         report = control.schedule_all(read_kind(executor, "--executor"), overwrite=overwrite)
@@ -144,6 +145,7 @@ def schedule_all(
                 write(f"{name:<9} {each}")
     if report.conflicts:
         tell("Conflicts were left alone: schedules of a call have their ids. Replace them with --overwrite.")
+        raise typer.Exit(REFUSED)
     if not any(lists.values()):
         tell("No pipeline has a schedule in its file.")
         raise typer.Exit(NOTHING_DONE)

@@ -1,6 +1,8 @@
 """`fpbus pipeline pause` and `resume`: have a pipeline's runs wait, and go on."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import typer
 
 from fpbus.cli.connecting import connected
 from fpbus.cli.options import Format, FormatOption, ProjectOption
@@ -13,11 +15,16 @@ from .options import NameArgument
 if TYPE_CHECKING:
     from fpbus.schemas import PipelineSwitched
 
+REFUSED: Final = 3
+
 
 def pause(
     name: NameArgument, style: FormatOption = "table", profile: ProfileOption = None, project: ProjectOption = None
 ) -> None:
-    """Start no more runs of a pipeline. Those that are asked for are accepted and wait."""
+    """Start no more runs of a pipeline. Those that are asked for are accepted and wait.
+
+    Exit code 3 when it is paused already.
+    """
     with connected(project, profile) as control:
         _tell(control.pause_pipeline(name), "paused", style)
 
@@ -25,7 +32,10 @@ def pause(
 def resume(
     name: NameArgument, style: FormatOption = "table", profile: ProfileOption = None, project: ProjectOption = None
 ) -> None:
-    """Go on with the runs of a pipeline, in the order in which they were accepted."""
+    """Go on with the runs of a pipeline, in the order in which they were accepted.
+
+    Exit code 3 when it is not paused.
+    """
     with connected(project, profile) as control:
         _tell(control.resume_pipeline(name), "running", style)
 
@@ -33,7 +43,9 @@ def resume(
 def _tell(switched: "PipelineSwitched", state: str, style: Format) -> None:
     if style != "table":
         show_data(switched, style)
-        return
-    already = "" if switched.changed else " already"
-    held = f"; {counted(switched.held, 'run waits', 'runs wait')}" if switched.held else ""
-    tell(f"{switched.pipeline} is {state}{already}{held}.")
+    else:
+        already = "" if switched.changed else " already"
+        held = f"; {counted(switched.held, 'run waits', 'runs wait')}" if switched.held else ""
+        tell(f"{switched.pipeline} is {state}{already}{held}.")
+    if not switched.changed:
+        raise typer.Exit(REFUSED)

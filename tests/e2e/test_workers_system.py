@@ -219,6 +219,21 @@ def test_what_ignores_every_signal_or_is_in_c_code_ends_at_its_timeout(place: Pl
     wait_for(lambda: birth_of(int(marks.read_text())) is None, 2, "the end of its process")
 
 
+def test_a_runner_has_an_executor_for_runs_that_ask_for_none(place: Place) -> None:
+    place.stack.add_pipeline(
+        "where", "import os\n\n\ndef pid() -> int:\n    return os.getpid()\n", "run: {queue: pool}\n"
+    )
+    runner = place.runner("pooled", "--queue-names", "pool", "--job-executor", "processpool").wait_ready()
+    runs = [place.submit("where"), place.submit("where", executor="local")]
+
+    elsewhere, here = (place.device.wait_result(run)["outputs"]["pid"]["json"] for run in runs)
+    (horse,) = (worker.pid for worker in place.control.workers() if worker.name == "pooled/1")
+    runner.kill(signal.SIGTERM)
+
+    assert here == horse
+    assert elsewhere != horse
+
+
 def test_a_run_in_a_queue_that_nobody_serves_is_told_of_and_expires(place: Place) -> None:
     place.stack.add_pipeline("lonely", MARKS, "run: {queue: gpu}\n")
     deadline = datetime.now(UTC) + timedelta(seconds=1)

@@ -105,6 +105,20 @@ def read_kind(text: str | None, option: str) -> dict[str, Any] | None:
     return read_object(text, option)
 
 
+def read_executor(text: str | None) -> dict[str, Any] | None:
+    """Read `--job-executor`, and raise a usage error for what no run could have."""
+    import msgspec
+
+    from fpbus.schemas import ExecutorConfig
+
+    kind = read_kind(text, "--job-executor")
+    try:
+        msgspec.convert(kind, ExecutorConfig | None)
+    except msgspec.ValidationError as error:
+        raise _unusable(f"{text!r}: {_misfit(str(error), ExecutorConfig)}", "--job-executor") from None
+    return kind
+
+
 def read_moment(text: str | None, option: str, now: datetime, *, past: bool) -> datetime | None:
     """Read a time as ISO 8601, or as a span like `1h30m` before `now` (`past`) or after it."""
     if text is None:

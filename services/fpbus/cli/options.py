@@ -70,6 +70,14 @@ QueueNamesOption = Annotated[
         help="Which queues the workers serve, in this order.  [default: as the project says, else all]",
     ),
 ]
+JobExecutorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--job-executor",
+        metavar="NAME|JSON",
+        help="Runner: the executor of runs that ask for none.  [default: as their pipelines say]",
+    ),
+]
 LogLevelOption = Annotated[
     Level | None,
     typer.Option(

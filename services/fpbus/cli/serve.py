@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import ProjectOption, QueueNamesOption, RoleName
+from .inputs import read_executor
+from .options import JobExecutorOption, ProjectOption, QueueNamesOption, RoleName
 from .profiles import AnyProfileOption, find_profile, has_redis, settings_below
 from .settings import settings_of
 
@@ -23,6 +24,7 @@ def serve(  # noqa: PLR0917 (Typer makes options of them)
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=1024, help="Runner: how many runs at a time.")] = None,
     queue_names: QueueNamesOption = None,
+    job_executor: JobExecutorOption = None,
     interval: Annotated[
         float | None, typer.Option(metavar="SECONDS", min=0.1, help="Scheduler: how often it reads its store again.")
     ] = None,
@@ -41,6 +43,7 @@ def serve(  # noqa: PLR0917 (Typer makes options of them)
     for option, given, owner, what in (
         ("--workers", workers, "runner", "workers"),
         ("--queue-names", queue_names, "runner", "queues to serve"),
+        ("--job-executor", job_executor, "runner", "an executor"),
         ("--interval", interval, "scheduler", "schedules"),
         ("--schedule", schedule or None, "scheduler", "schedules"),
     ):
@@ -48,7 +51,16 @@ def serve(  # noqa: PLR0917 (Typer makes options of them)
             raise typer.BadParameter(f"only the {owner} has {what}.", param_hint=option)
     settings = settings_of(_folder_of(config) if config else project, instance=instance)
     configure_logs(settings.log_level, settings.log_format)
-    serve_here(role, settings, profile, workers=workers, queue_names=queue_names, interval=interval, schedule=schedule)
+    serve_here(
+        role,
+        settings,
+        profile,
+        workers=workers,
+        queue_names=queue_names,
+        job_executor=job_executor,
+        interval=interval,
+        schedule=schedule,
+    )
 
 
 def serve_here(
@@ -58,6 +70,7 @@ def serve_here(
     *,
     workers: int | None = None,
     queue_names: str | None = None,
+    job_executor: str | None = None,
     interval: float | None = None,
     schedule: bool = False,
 ) -> None:
@@ -71,7 +84,7 @@ def serve_here(
     elif role == "runner":
         from fpbus.runner import serve as serve_runner
 
-        serve_runner(settings, workers, queue_names, profile)
+        serve_runner(settings, workers, queue_names, profile, read_executor(job_executor))
     elif role == "recorder":
         from fpbus.recorder import serve as serve_recorder
 

@@ -10,9 +10,15 @@ if TYPE_CHECKING:
 
 
 def serve(
-    settings: "Settings", workers: int | None = None, queues: str | None = None, profile: str | None = None
+    settings: "Settings",
+    workers: int | None = None,
+    queues: str | None = None,
+    profile: str | None = None,
+    executor: dict[str, Any] | None = None,
 ) -> None:
     """Run a runner until it is told to stop: so many workers, for the queues that are named, with commas.
+
+    An executor is for all runs that do not ask for one themselves.
 
     What is None says the profile, one of `job_queue.profiles`, then the project. Raises `FpbusError` when it cannot
     start, or was taken over.
@@ -27,7 +33,7 @@ def serve(
     project = load_project(folder)
     chosen = queue_profile(project, profile) if profile else project.job_queue
     # First of all: its fork server takes longest to stand ready.
-    stable = Stable(str(folder), settings.storage_url or f"file://{folder}/.fpbus/storage")
+    stable = Stable(str(folder), settings.storage_url or f"file://{folder}/.fpbus/storage", executor)
 
     import msgspec
 

@@ -47,7 +47,7 @@ _FLUSH_EVERY_S: Final = 0.05
 _FLUSHES_BEFORE_SLEEP: Final = 20
 
 
-def work(pipe: Connection, parent: Connection, folder: str, storage_url: str) -> None:
+def work(pipe: Connection, parent: Connection, folder: str, storage_url: str, executor: dict[str, Any] | None) -> None:
     """Serve orders until the pipe is closed. The body of the child process."""
     os.setsid()  # a kill of our group then takes along what a pipeline has started
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -56,7 +56,7 @@ def work(pipe: Connection, parent: Connection, folder: str, storage_url: str) ->
     os.dup2(2, 1)  # what C code prints must not stand between the runner's own lines
     capture = LogCapture()
     capture.install()
-    horse = Horse(pipe, capture, Path(folder), storage_url)
+    horse = Horse(pipe, capture, Path(folder), storage_url, executor)
     pipe.send_bytes(encode(Ready()))
     while True:
         try:
@@ -69,12 +69,15 @@ def work(pipe: Connection, parent: Connection, folder: str, storage_url: str) ->
 class Horse:
     """Runs one order at a time."""
 
-    def __init__(self, pipe: Connection, capture: LogCapture, folder: Path, storage_url: str) -> None:
+    def __init__(
+        self, pipe: Connection, capture: LogCapture, folder: Path, storage_url: str, executor: dict[str, Any] | None
+    ) -> None:
         self._pipe = pipe
         self._sending = threading.Lock()
         self._capture = capture
         self._folder = folder
         self._storage_url = storage_url
+        self._executor = executor
         self._project: Project | None = None
         self._storage: Storage | None = None
         self._nodes: deque[NodeRecord] = deque()
@@ -85,13 +88,19 @@ class Horse:
 
     def run(self, order: Order) -> None:
         """Carry out an order and report how it ended, whatever happens."""
-        job = read_job_data(order.data)
+        job = self._settled(read_job_data(order.data))
         self._busy = True
         self._awake.set()
         ended = expired(job, order, datetime.now(UTC)) or self._attempt(job, order)
         self._busy = False
         self._capture.end_lines()
         self._send(msgspec.structs.replace(ended, progress=self._progress()))
+
+    def _settled(self, job: RunJob) -> RunJob:
+        """Give a run that asks for no executor the one of this runner, if it has one."""
+        if self._executor is None or job.request.executor is not None:
+            return job
+        return msgspec.structs.replace(job, request=msgspec.structs.replace(job.request, executor=self._executor))
 
     def _attempt(self, job: RunJob, order: Order) -> Ended:
         started_at = datetime.now(UTC)

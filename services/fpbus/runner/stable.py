@@ -9,6 +9,7 @@ import sys
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
+from typing import Any
 
 from .orders import Order, Report, decode_report, encode
 
@@ -18,10 +19,10 @@ class HorseDiedError(Exception):
 
 
 class Stable:
-    """Makes horses for one project."""
+    """Makes horses for one project. Runs that ask for no executor have this one, else that of their pipeline."""
 
-    def __init__(self, folder: str, storage_url: str) -> None:
-        self._arguments = (folder, storage_url)
+    def __init__(self, folder: str, storage_url: str, executor: dict[str, Any] | None = None) -> None:
+        self._arguments = (folder, storage_url, executor)
         self._context = multiprocessing.get_context("forkserver")
         # The package's __init__ imports neither broker nor Redis; `horse` imports Hamilton.
         self._context.set_forkserver_preload(["fpbus.runner.horse"])
@@ -41,11 +42,11 @@ class Stable:
         return TetheredHorse(process, ours, our_end)
 
 
-def _work(pipe: Connection, parent: Connection, folder: str, storage_url: str) -> None:
+def _work(pipe: Connection, parent: Connection, folder: str, storage_url: str, executor: dict[str, Any] | None) -> None:
     """Become a horse. Imported here, in the child: the runner itself does without Hamilton, and stays small."""
     from .horse import work
 
-    work(pipe, parent, folder, storage_url)
+    work(pipe, parent, folder, storage_url, executor)
 
 
 class TetheredHorse:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from fpbus.cli.connecting import client_settings, connected
-from fpbus.cli.options import FormatOption, LogLevelOption, ProjectOption, QueueNamesOption, RoleName
+from fpbus.cli.inputs import read_executor
+from fpbus.cli.options import (
+    FormatOption,
+    JobExecutorOption,
+    LogLevelOption,
+    ProjectOption,
+    QueueNamesOption,
+    RoleName,
+)
 from fpbus.cli.output import show_data, show_list, tell
 from fpbus.cli.profiles import AnyProfileOption, ProfileOption, find_profile, has_redis, is_profile
 from fpbus.cli.serve import serve_here
@@ -30,9 +38,10 @@ SchedulerName = Annotated[
 ]
 
 
-def start_worker(
+def start_worker(  # noqa: PLR0917 (Typer makes options of them)
     workers: Annotated[int | None, typer.Option("--num-workers", "-n", min=1, help="How many runs at a time.")] = None,
     queues: QueueNamesOption = None,
+    job_executor: JobExecutorOption = None,
     background: BackgroundOption = False,
     name: WorkerName = "worker",
     _type: QueueTypeOption = "rq",
@@ -45,7 +54,9 @@ def start_worker(
     """
     settings = client_settings(project)
     profile = name if is_profile(settings, name) else None
-    _start("runner", name, settings, profile, background=background, workers=workers, queue_names=queues)
+    read_executor(job_executor)  # what cannot be read is told before anything starts
+    options = {"workers": workers, "queue_names": queues, "job_executor": job_executor}
+    _start("runner", name, settings, profile, background=background, **options)
 
 
 def stop_worker(

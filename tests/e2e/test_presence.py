@@ -37,6 +37,24 @@ def test_a_service_is_ready_then_gone_and_a_killed_one_is_told_by_its_will(stack
     assert dispatcher[-2:] == ["stopping", "gone"]
 
 
+def test_a_runner_says_that_redis_is_away_and_that_it_is_there_again(
+    stack: Stack, device: Device, redis_server: Redis
+) -> None:
+    heard = watch_presence(device)
+    stack.start("runner")
+    wait_for(lambda: heard and heard[-1]["state"] == "ready", what="the runner")
+
+    redis_server.kill()
+    wait_for(lambda: heard[-1]["state"] == "degraded", what="it to tell that Redis is away")
+    reason = heard[-1]["reason"]
+    redis_server.start()
+    wait_for(lambda: heard[-1]["state"] == "ready", what="it to be well again")
+
+    assert reason.startswith("Redis: ")
+    assert "reason" not in heard[-1]
+    assert stack.stop() == {"runner": 0}
+
+
 def test_of_two_runners_with_one_name_the_older_gives_way_and_says_why(
     tmp_path: Path, mosquitto: Broker, redis_server: Redis
 ) -> None:

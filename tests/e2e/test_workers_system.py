@@ -23,6 +23,7 @@ from support.stack import Process, Stack
 from support.waiting import wait_for
 
 WAITING: Final = 60
+GRACE_S: Final = 12
 
 MARKS: Final = """
 import os
@@ -86,6 +87,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("workers")
     broker, redis = make_mosquitto(folder / "mosquitto").start(), make_redis(folder / "redis").start()
     stack = Stack(folder / "stack", broker.url, redis.url)
+    stack.configure(f"runner: {{grace_s: {GRACE_S}}}\n")
     stack.add_pipeline("marks", MARKS, f"params: {{folder: {stack.folder}, seconds: 0.0}}\n")
     stack.add_pipeline("stubborn", STUBBORN)
     stack.add_pipeline("brief", STUBBORN, "run: {timeout_s: 1}\n")
@@ -171,16 +173,21 @@ def test_drained_grown_and_shrunk_under_load_no_run_is_lost_and_none_runs_twice(
     wait_for(lambda: len(place.control.workers()) == 2, what="those to leave who were to leave")
 
 
-def test_a_runner_that_is_told_to_stop_hands_back_what_takes_longer_than_its_grace(place: Place) -> None:
+def test_a_runner_that_is_told_to_stop_hands_back_what_takes_longer_than_its_grace(
+    place: Place, runner: Process
+) -> None:
+    del runner
     first = place.runner("first", "--queue-names", "default").wait_ready()
     place.control.set_workers("stays", 1)
     runs = [place.submit("marks", inputs={"x": -number, "seconds": 300}) for number in (1, 2)]
     wait_for(lambda: {run for run, *_ in place.running()} == set(runs), what="both to run")
     (mine,) = [run for run, worker, _ in place.running() if worker == "first/1"]
 
+    asked_at = time.monotonic()
     code = first.kill(signal.SIGTERM)
 
     assert code == 0
+    assert time.monotonic() - asked_at < GRACE_S, "that is the promise"
     job = place.control.show_job(mine)
     assert (job.state, job.attempt) == ("queued", 1)
     place.control.set_workers("stays", 2)

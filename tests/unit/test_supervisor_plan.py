@@ -39,6 +39,16 @@ def test_only_the_runner_is_told_how_many_workers_and_only_the_scheduler_to_acti
     assert len(recorder.command) == len(dispatcher.command) == 5
 
 
+def test_a_profile_has_the_four_services_too_and_a_runner_its_grace() -> None:
+    plan = plan_services(
+        SETTINGS, workers=4, activate_schedules=False, profiles=["gpu"], runner_grace_s=100, fpbus=("fpbus",)
+    )
+
+    assert [spec.name for spec in plan][:4] == ["recorder", "recorder-gpu", "runner", "runner-gpu"]
+    assert plan[3].command == ("fpbus", "serve", "runner", "--instance", "edge-1", "--name", "gpu")
+    assert [spec.grace_s > 100 for spec in plan] == [False, False, True, True, False, False, False, False]
+
+
 def test_a_configured_url_means_that_no_server_is_started(tmp_path: Path) -> None:
     broker = choose_broker(SETTINGS, NOTHING, tmp_path)
     redis = choose_redis(SETTINGS, NOTHING, tmp_path)

@@ -42,6 +42,7 @@ class RunnerConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forb
     queues: QueueNames | None = None
     workers: Annotated[int, Meta(ge=1, le=1024)] = 1
     lease_s: Annotated[float, Meta(ge=1, le=MOST_SECONDS)] = 10.0
+    grace_s: Annotated[float, Meta(ge=1, le=MOST_SECONDS)] = 30.0
     runs_per_horse: Annotated[int, Meta(ge=1)] = 100_000
 
     def __post_init__(self) -> None:

@@ -36,11 +36,19 @@ def up(
     folder = find_project(settings.project_dir)
     pipelines = load_pipelines(folder)  # a mistake in a file is told before anything is started
     idle = [name for name, pipeline in pipelines.items() if pipeline.schedule and not schedule]
-    screen = Screen(load_project(folder).name, folder, example=next(iter(pipelines), "NAME"), idle_schedules=idle)
+    config = load_project(folder)
+    screen = Screen(config.name, folder, example=next(iter(pipelines), "NAME"), idle_schedules=idle)
     settings = replace(settings, project=str(folder))
     for profile in names or []:
         settings_below(settings, profile)  # refuses here what its services would refuse
-    Supervisor(settings, workers=workers, activate_schedules=schedule, profiles=names or (), tell=screen.hear).run()
+    Supervisor(
+        settings,
+        workers=workers,
+        activate_schedules=schedule,
+        profiles=names or (),
+        runner_grace_s=config.runner.grace_s,
+        tell=screen.hear,
+    ).run()
 
 
 class Screen:

@@ -55,9 +55,12 @@ class TakenOverError(FpbusError):
     exit_code = 1
 
 
-def run_service(service: Service, presence: ServicePresence, stop: Stop, role: str, instance: str) -> None:
+def run_service(  # noqa: PLR0917 (its surroundings)
+    service: Service, presence: ServicePresence, stop: Stop, role: str, instance: str, grace_s: float = GRACE_S
+) -> None:
     """Run a service until SIGTERM, SIGINT, or its own end; a second signal ends the process at once.
 
+    To stop it may take `grace_s`.
     Prints one line `ready` with role, instance and pid on standard output. Raises what `start` raises, and
     `TakenOverError` when another process has taken the place of this one.
     """
@@ -73,7 +76,7 @@ def run_service(service: Service, presence: ServicePresence, stop: Stop, role: s
         log.info("stopping", extra={"role": role, "instance": instance})
     finally:
         presence.become("stopping")
-        _end_within_grace()
+        _end_within(grace_s)
         service.stop()
     if stop.reason is not None:
         raise TakenOverError(f"The {role} {instance} has stopped: {stop.reason}.")
@@ -101,13 +104,13 @@ def _listen_for_signals(stop: Stop) -> None:
     signal.signal(signal.SIGINT, on_signal)
 
 
-def _end_within_grace() -> None:
-    """End the process when stopping takes longer than the grace period."""
+def _end_within(grace_s: float) -> None:
+    """End the process when stopping takes longer than that."""
 
     def give_up() -> None:
-        log.error("did not stop within %s s", GRACE_S)
+        log.error("did not stop within %s s", grace_s)
         os._exit(1)
 
-    timer = threading.Timer(GRACE_S, give_up)
+    timer = threading.Timer(grace_s, give_up)
     timer.daemon = True
     timer.start()

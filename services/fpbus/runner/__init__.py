@@ -58,7 +58,7 @@ def serve(
     queue = WorkQueue(settings.need("redis_url"), lanes, config.lease_s)
     look = partial(stamp, folder, project.hooks_dir)
     service = RunnerService(bus, queue, stable, config, look, settings.instance, presence, stop)
-    run_service(service, presence, stop, Role.RUNNER, settings.instance)
+    run_service(service, presence, stop, Role.RUNNER, settings.instance, config.grace_s)
 
 
 def execute(job: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from redis import RedisError
 
 from fpbus.bus import Bus, CallError
-from fpbus.lifecycle import GRACE_S, ServicePresence, Stop
+from fpbus.lifecycle import ServicePresence, Stop
 from fpbus.schemas import (
     CallCode,
     CallFailure,
@@ -86,7 +86,7 @@ class RunnerService:
         """Let each worker finish the run in hand; near the end of the grace period hand it back instead."""
         self._stop.request()
         if self._heart.is_alive():
-            self._crew.disband(GRACE_S * 2 / 3)
+            self._crew.disband(self._config.grace_s * 2 / 3)
             self._done.set()
         self._queue.close()
         self._presence.become("gone", active=False)
@@ -100,7 +100,7 @@ class RunnerService:
                 self._queue.look_for_queues()
                 self._crew.resize(self._config.workers)
             except RedisError as error:
-                log.warning("waiting for Redis", extra={"reason": str(error)})
+                self._degrade(error)
                 self._stop.wait(0.5)
             else:
                 return
@@ -116,11 +116,25 @@ class RunnerService:
                 self._pass_on(superseded, cancelled)
                 if self._queue.look_for_queues():
                     self._crew.show()
+                self._be_well()
                 self._look_at_project()
             except RedisError as error:
-                log.warning("missed a heartbeat", extra={"reason": str(error)})
+                self._degrade(error)
             except Exception:
                 log.exception("the heartbeat stumbled")
+
+    def _degrade(self, error: RedisError) -> None:
+        """Say that Redis is away; runs in hand go on."""
+        if self._stop.requested:
+            return
+        if self._presence.state != "degraded":
+            log.warning("waiting for Redis", extra={"reason": str(error)})
+        self._presence.become("degraded", f"Redis: {error}")
+
+    def _be_well(self) -> None:
+        if self._presence.state == "degraded" and not self._stop.requested:
+            log.info("Redis is there again")
+            self._presence.become("ready")
 
     def _pass_on(self, superseded: set[str], cancelled: set[str]) -> None:
         for worker in self._crew.workers:

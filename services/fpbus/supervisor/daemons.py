@@ -15,13 +15,14 @@ from typing import Final
 
 import msgspec
 
+from fpbus.lifecycle import GRACE_S
 from fpbus.schemas import FpbusError
 
 from .children import Child, birth_of, kill_group
 from .claim import FOLDER
 
 _READY_S: Final = 60.0
-_STOP_S: Final = 35.0  # what a service takes to stop cleanly, and a little
+_MARGIN_S: Final = 5.0
 _PAUSE_S: Final = 0.05
 _LAST_LINES: Final = 5
 
@@ -61,13 +62,13 @@ def start_daemon(project: Path, name: str, command: Sequence[str], environment: 
     return daemon
 
 
-def stop_daemon(project: Path, name: str) -> Daemon | None:
-    """Stop a service as an operator would, by force when it takes too long; None when there is none."""
+def stop_daemon(project: Path, name: str, grace_s: float = GRACE_S) -> Daemon | None:
+    """Stop a service as an operator would, by force when it takes longer than its grace; None when there is none."""
     with _alone(project):
         daemon = _read(_file(project, name))
     if daemon is None:
         return None
-    for number, patience_s in ((signal.SIGTERM, _STOP_S), (signal.SIGKILL, 5.0)):
+    for number, patience_s in ((signal.SIGTERM, grace_s + _MARGIN_S), (signal.SIGKILL, 5.0)):
         if number == signal.SIGTERM:
             os.kill(daemon.process.pid, number)
         else:

@@ -15,7 +15,7 @@ FPBUS: Final = (sys.executable, "-P", "-m", "fpbus")
 # What feeds a service starts after it and stops before it, so nothing is sent to somebody who has left.
 _START_ORDER: Final = (Role.RECORDER, Role.RUNNER, Role.DISPATCHER, Role.SCHEDULER)
 
-_SERVICE_GRACE_S: Final = GRACE_S + 2  # a service gives up by itself after GRACE_S
+_MARGIN_S: Final = 2.0  # a service gives up by itself when its grace is over
 
 
 class Probe(msgspec.Struct, frozen=True):
@@ -34,7 +34,7 @@ class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     """What is added to the environment of the supervisor."""
     probe: Probe | None = None
-    grace_s: float = _SERVICE_GRACE_S
+    grace_s: float = GRACE_S + _MARGIN_S
     detail: str = ""
 
 
@@ -44,6 +44,7 @@ def plan_services(
     workers: int | None,
     activate_schedules: bool,
     profiles: Sequence[str] = (),
+    runner_grace_s: float = GRACE_S,
     fpbus: tuple[str, ...] = FPBUS,
 ) -> list[ProcessSpec]:
     """Return the four services, and four for each profile, all with the same settings."""
@@ -51,15 +52,16 @@ def plan_services(
         Role.RUNNER: ("--workers", str(workers)) if workers is not None else (),
         Role.SCHEDULER: ("--schedule",) if activate_schedules else (),
     }
+    grace_s = {Role.RUNNER: runner_grace_s}
     return [
-        _service(settings, role, profile, extras.get(role, ()), fpbus)
+        _service(settings, role, profile, extras.get(role, ()), grace_s.get(role, GRACE_S), fpbus)
         for role in _START_ORDER
         for profile in (None, *profiles)
     ]
 
 
-def _service(
-    settings: Settings, role: Role, profile: str | None, extras: tuple[str, ...], fpbus: tuple[str, ...]
+def _service(  # noqa: PLR0917 (all that differs)
+    settings: Settings, role: Role, profile: str | None, extras: tuple[str, ...], grace_s: float, fpbus: tuple[str, ...]
 ) -> ProcessSpec:
     """Return one service; how many workers those of a profile have, it says itself."""
     if profile is not None:
@@ -68,5 +70,6 @@ def _service(
         name=f"{role.value}-{profile}" if profile else role.value,
         command=(*fpbus, "serve", role.value, "--instance", settings.instance, *extras),
         environment=settings.environment(),
+        grace_s=grace_s + _MARGIN_S,
         detail=" ".join(extras).removeprefix("--"),
     )

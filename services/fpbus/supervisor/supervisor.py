@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
-from fpbus.lifecycle import Settings
+from fpbus.lifecycle import GRACE_S, Settings
 from fpbus.schemas import FpbusError
 
 from .claim import FOLDER, Claim, Running
@@ -43,6 +43,7 @@ class Supervisor:
         workers: int | None,
         activate_schedules: bool,
         profiles: Sequence[str] = (),
+        runner_grace_s: float = GRACE_S,
         tell: Callable[[Event], None],
         programs: Programs | None = None,
         fpbus: tuple[str, ...] = FPBUS,
@@ -52,6 +53,7 @@ class Supervisor:
         self._workers = workers
         self._activate_schedules = activate_schedules
         self._profiles = profiles
+        self._runner_grace_s = runner_grace_s
         self._hear = tell
         self._programs = programs or find_programs()
         self._fpbus = fpbus
@@ -94,6 +96,7 @@ class Supervisor:
             workers=self._workers,
             activate_schedules=self._activate_schedules,
             profiles=self._profiles,
+            runner_grace_s=self._runner_grace_s,
             fpbus=self._fpbus,
         )
 

@@ -168,12 +168,15 @@ def _start(
 
 
 def _stop(role: str, name: str | None, project: str | None) -> None:
+    from fpbus.lifecycle import GRACE_S
+    from fpbus.project import load_project
     from fpbus.supervisor.daemons import daemons, stop_daemon
 
     folder = client_settings(project).project_dir
     of_role = [one.name for one in daemons(folder) if one.name.startswith(f"{role}-")]
     wanted = of_role if name is None else [f"{role}-{name}"]
-    stopped = [daemon for each in wanted if (daemon := stop_daemon(folder, each)) is not None]
+    grace_s = load_project(folder).runner.grace_s if of_role and role == "runner" else GRACE_S
+    stopped = [daemon for each in wanted if (daemon := stop_daemon(folder, each, grace_s)) is not None]
     for daemon in stopped:
         tell(f"{daemon.name} has ended (process {daemon.process.pid}).")
     if not stopped:

@@ -67,5 +67,7 @@ def test_of_two_runners_with_one_name_the_older_gives_way_and_says_why(
     wait_for(lambda: popen.poll() is not None, what="the end of the older one")
 
     assert older.kill() == 1
-    assert "another runner named t has been started" in older.log.read_text()
+    said = older.log.read_text()
+    assert "Error: The runner t has stopped: another runner named t has been started (pid " in said
+    assert "Give each a name of its own: --instance NAME, or FPBUS_INSTANCE." in said
     assert newer.kill(signal.SIGTERM) == 0

@@ -18,7 +18,8 @@ import pytest
 from fpbus.pipelines import NodeReport, PipelineFailedError, Project
 from fpbus.pipelines.cache import UnknownNodeError, clear_cache
 from fpbus.pipelines.cache.formats import UnreadableError, pack, unpack, version_of
-from fpbus.schemas import FpbusError
+from fpbus.pipelines.cache.making import cache_url
+from fpbus.schemas import FpbusError, ProjectConfig, is_pipeline_name
 
 _COUNTED = """
 calls = []
@@ -55,7 +56,7 @@ def _calls() -> list[str]:
 
 
 def _files(project: Project, kind: str = "values") -> list[Path]:
-    return sorted((project.folder / ".fpbus" / "storage" / "cache" / "cached" / kind).iterdir())
+    return sorted((project.folder / ".fpbus" / "storage" / ".cache" / "cached" / kind).iterdir())
 
 
 def test_a_second_run_computes_nothing_and_says_so(tmp_path: Path) -> None:
@@ -396,7 +397,7 @@ def test_several_processes_may_use_one_cache(tmp_path: Path) -> None:
 
     for first, outputs in enumerate(all_outputs):
         assert outputs == [{"total": 3 * (number % 3 + 1)} for number in range(first, first + 20)]
-    parts = list((tmp_path / ".fpbus" / "storage" / "cache").rglob("*.part"))
+    parts = list((tmp_path / ".fpbus" / "storage" / ".cache").rglob("*.part"))
     assert parts == []
 
 
@@ -439,3 +440,10 @@ def test_an_async_pipeline_runs_without_its_cache(tmp_path: Path, caplog: pytest
 
     assert project.run("cached") == {"value": 1}
     assert "its nodes are not cached" in caplog.text
+
+
+def test_no_pipeline_has_its_outputs_where_a_cache_lies(tmp_path: Path) -> None:
+    url = cache_url(tmp_path, "boiler", ProjectConfig(name="shop", storage_url="s3://bucket/storage/"))
+
+    assert url == "s3://bucket/storage/.cache/boiler"
+    assert not is_pipeline_name(".cache")

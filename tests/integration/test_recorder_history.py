@@ -20,7 +20,7 @@ from fpbus.recorder.lease import Lease, LeaseLostError
 from fpbus.recorder.retention import Retention
 from fpbus.recorder.tallies import bucket_of, percentile, tallies
 from fpbus.recorder.upgrade import upgrade
-from fpbus.schemas import TERMINAL, ListRuns, PipelineStats, RunState
+from fpbus.schemas import TERMINAL, FpbusError, ListRuns, PipelineStats, RunState
 
 NOON: Final = datetime(2026, 11, 22, 12, tzinfo=UTC)
 STATES: Final = ("succeeded", "succeeded", "succeeded", "failed", "dead", "cancelled", "queued", "started")
@@ -182,6 +182,41 @@ def test_old_runs_are_forgotten_with_their_files_and_no_others(url: str, tmp_pat
     assert [path.name for path in (tmp_path / "storage" / stored.pipeline).iterdir()] == ["another"]
     assert precious.exists()
     assert Retention(database, Lease("recorder", "other"), timedelta(1), files.remove).sweep(now) == 0
+    database.close()
+
+
+def test_files_of_earlier_attempts_go_and_a_folder_that_stays_holds_up_no_other_run(url: str, tmp_path: Path) -> None:
+    database = Database(sql.make_url(url))
+    database.open()
+    row = replace(a_row(0, random.Random(1), "succeeded"), finished_at=NOON, outputs=None)
+    rows = [
+        replace(row, run_id=f"r{number:03}", at=NOON + timedelta(seconds=number // 2), attempt=1)
+        for number in range(450)
+    ]
+    rows[7] = replace(rows[7], attempt=2)  # its first attempt failed, and left a file
+    rows[8] = replace(rows[8], state=RunState.FAILED)
+    stuck = {f"r{number:03}" for number in (0, 1, 2, 199, 200)}
+    rows = [replace(each, outputs='{"t": {"ref": "x"}}') if each.run_id in stuck else each for each in rows]
+    lease = Lease("recorder", "me")
+    removed: list[str] = []
+
+    def remove(_pipeline: str, run_id: str) -> None:
+        if run_id in stuck:
+            raise FpbusError("It cannot be removed.")
+        removed.append(run_id)
+
+    with database.write() as connection:
+        lease.acquire(connection, time.time())
+        put(connection, rows)
+    retention = Retention(database, lease, timedelta(days=1), remove)
+    now = NOON + timedelta(days=2)
+
+    assert [retention.sweep(now) for _ in range(3)] == [196, 199, 50]
+    with database.read() as connection:
+        assert {run.run_id for run in history.list_runs(connection, ListRuns(limit=1000))} == stuck
+    assert removed == ["r007", "r008"]
+    stuck = set()
+    assert retention.sweep(now) == 5, "they have their turn again"
     database.close()
 
 

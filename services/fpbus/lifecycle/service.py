@@ -79,7 +79,13 @@ def run_service(  # noqa: PLR0917 (its surroundings)
         _end_within(grace_s)
         service.stop()
     if stop.reason is not None:
-        raise TakenOverError(f"The {role} {instance} has stopped: {stop.reason}.")
+        raise TakenOverError(f"The {role} {instance} has stopped: {stop.reason}.", _hint(role, stop.reason))
+
+
+def _hint(role: str, reason: str) -> str | None:
+    """Say what to do when two of one name met; of dispatchers and recorders one is active, whatever their names."""
+    met = role in {"runner", "scheduler"} and reason.startswith("another")
+    return "Give each a name of its own: --instance NAME, or FPBUS_INSTANCE." if met else None
 
 
 def _say_ready(role: str, instance: str) -> None:

@@ -1,6 +1,7 @@
 """Forget runs that ended long ago: their files first, then their records, some at a time.
 
-Whoever is killed in between finds the records again, and files that are gone already.
+Whoever is killed in between finds the records again, and files that are gone already. A run whose files cannot be
+removed keeps its record, and holds up no other: it has its turn again with the next pass over all that is old.
 """
 
 import logging
@@ -8,11 +9,11 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sql
 
-from fpbus.schemas import FpbusError
+from fpbus.schemas import FpbusError, RunState
 
 from .database import Database, DatabaseError
 from .history import runs
@@ -30,6 +31,26 @@ _RETRY_S: Final = 1.0
 Remove = Callable[[str, str], None]
 
 
+_FACTS: Final = ("run_id", "at", "pipeline", "state", "finished_at", "duration_s", "attempt", "outputs")
+
+
+class Old(NamedTuple):
+    """A run to forget. `place` is where it stands among all of them."""
+
+    run_id: str
+    place: tuple[datetime, str]
+    ended: Ended
+    may_have_files: bool
+
+
+def _old(run_id: str, at: datetime, *facts: Any) -> Old:
+    *ended, attempt, outputs = facts
+    tally = Ended(*ended)
+    # Of one that succeeded at once its outputs tell; others may have left some before they failed or were stopped.
+    failed_before = attempt > 1 or (attempt == 1 and tally.state != RunState.SUCCEEDED)
+    return Old(run_id, (at, run_id), tally, failed_before or (outputs is not None and '"ref"' in outputs))
+
+
 class Retention:
     """Keeps runs for so long after their end. It works on a thread of its own, and records are written meanwhile."""
 
@@ -38,6 +59,7 @@ class Retention:
         self._lease = lease
         self._keep = keep
         self._remove = remove
+        self._come_to: tuple[datetime, str] | None = None
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name="retention", daemon=True)
 
@@ -52,43 +74,49 @@ class Retention:
     def sweep(self, now: datetime) -> int:
         """Forget the oldest that are due, and return how many those were."""
         due = self._due(now - self._keep)
-        for run_id, ended, has_files in due:
-            if has_files:
-                self._remove(ended.pipeline, run_id)
-        if due:
+        self._come_to = due[-1].place if len(due) == BATCH else None
+        gone = [old for old in due if self._removed(old)]
+        if gone:
             with self._database.write() as connection:
                 self._lease.renew(connection, time.time())
-                connection.execute(sql.delete(runs).where(runs.c.run_id.in_([run_id for run_id, _, _ in due])))
-                add(connection, [(-1, ended) for _, ended, _ in due])
-                if len(due) < BATCH:
+                connection.execute(sql.delete(runs).where(runs.c.run_id.in_([old.run_id for old in gone])))
+                add(connection, [(-1, old.ended) for old in gone])
+                if self._come_to is None:
                     forget_empty(connection, now - self._keep)
-        return len(due)
+        return len(gone)
 
-    def _due(self, before: datetime) -> list[tuple[str, Ended, bool]]:
+    def _removed(self, old: Old) -> bool:
+        """Remove the files of a run, if it may have any; tell whether it has none now."""
+        try:
+            if old.may_have_files:
+                self._remove(old.ended.pipeline, old.run_id)
+        except FpbusError as error:
+            log.warning("could not remove the files of an old run", extra={"run_id": old.run_id, "reason": str(error)})
+            return False
+        return True
+
+    def _due(self, before: datetime) -> list[Old]:
+        """Return the oldest that were not looked at in this pass."""
         oldest = (
-            sql.select(
-                runs.c.run_id, runs.c.pipeline, runs.c.state, runs.c.finished_at, runs.c.duration_s, runs.c.outputs
-            )
+            sql.select(*[runs.c[name] for name in _FACTS])
             .where(runs.c.at < before, runs.c.finished_at < before)
-            .order_by(runs.c.at)
+            .order_by(runs.c.at, runs.c.run_id)
             .limit(BATCH)
         )
+        if self._come_to is not None:
+            at, run_id = self._come_to
+            oldest = oldest.where(runs.c.at >= at, sql.or_(runs.c.at > at, runs.c.run_id > run_id))
         with self._database.read() as connection:
-            return [
-                (run_id, Ended(*facts), outputs is not None and '"ref"' in outputs)
-                for run_id, *facts, outputs in connection.execute(oldest)
-            ]
+            return [_old(*facts) for facts in connection.execute(oldest)]
 
     def _work(self) -> None:
         while not self._ending.is_set():
             try:
-                pause_s = _PAUSE_S if self.sweep(datetime.now(UTC)) == BATCH else LOOK_EVERY_S
+                # When nothing of many could be removed, the storage may be away: no reason to hurry.
+                pause_s = _PAUSE_S if self.sweep(datetime.now(UTC)) and self._come_to else LOOK_EVERY_S
             except LeaseLostError:
                 return
             except DatabaseError as error:  # whoever records is in the way
                 log.info("will forget old runs later", extra={"reason": str(error)})
                 pause_s = _RETRY_S
-            except FpbusError as error:
-                log.warning("could not remove the files of old runs", extra={"reason": str(error)})
-                pause_s = LOOK_EVERY_S
             self._ending.wait(pause_s)

@@ -55,8 +55,11 @@ def clear_cache(folder: Path, pipeline: str, project: ProjectConfig) -> None:
 
 
 def cache_url(folder: Path, pipeline: str, project: ProjectConfig) -> str:
-    """Return where a pipeline's cache lies: `cache.url`, or `cache` beside the outputs on the project's storage."""
-    above = project.cache.url or f"{(project.storage_url or default_url(folder)).rstrip('/')}/cache"
+    """Return where a pipeline's cache lies: `cache.url`, or `.cache` beside the outputs on the project's storage.
+
+    No pipeline's name begins with a dot, so that no run has its outputs there.
+    """
+    above = project.cache.url or f"{(project.storage_url or default_url(folder)).rstrip('/')}/.cache"
     return f"{above.rstrip('/')}/{pipeline}"
 
 

@@ -46,6 +46,7 @@ from fpbus.schemas.queue import (
 from fpbus.schemas.redis_server import check_redis
 
 from .jobs import Jobs
+from .windows import Windows
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +114,7 @@ class RunQueue:
         self._forget = self._script("forget.lua")
         self._new_session = self._script("new_session.lua")
         self.jobs = Jobs(self._redis)
+        self.windows = Windows(self._redis, self._script, self._run)
 
     @property
     def token(self) -> str:

@@ -1,4 +1,7 @@
-"""`window:` of a trigger: how messages that come close together become fewer runs. Messages of one key share a window."""
+"""`window:` of a trigger: how messages that come close together become fewer runs.
+
+Messages of one key share a window.
+"""
 
 from typing import Annotated
 

@@ -52,13 +52,19 @@ class Ingress:
             if refusal is not None:
                 self._refuser.refuse(delivery, refusal, admission.job.pipeline)
             else:
-                self.accept(admission, outcome)
+                self._tell_again(admission, outcome, self.accept(admission, outcome))
 
     def accept(self, admission: Admission, outcome: Outcome) -> RunStatus:
         """Publish that a run is accepted, and return what was published."""
         status = status_of(admission, outcome)
         self._bus.publish(topics.status(status.pipeline, status.run_id), status, traceparent=admission.job.traceparent)
         return status
+
+    def _tell_again(self, admission: Admission, outcome: Outcome, status: RunStatus) -> None:
+        """Answer a repeat where its publisher wants answers: who asks again has heard none, and may hear only there."""
+        reply_to = admission.job.request.reply_to
+        if outcome.kind == "same" and reply_to is not None:
+            self._bus.reply(reply_to, status, admission.job.correlation)
 
     def _admissions(self, delivery: Delivery) -> list[Admission]:
         """Return the runs that a message asks for: one from a run topic, any number from a device's."""

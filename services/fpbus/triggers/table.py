@@ -29,7 +29,7 @@ from .verdicts import Facts, Pass, PassedError, Refusal, RefusedError, Start, Ve
 
 MOST_HOPS: Final = 16
 _KEY_CHARS: Final = 256
-_OURS: Final = frozenset({"run_result", "rejection"})
+_ANSWERS: Final = frozenset({"run_result", "rejection"})
 #: What of the bus itself may start a pipeline: how runs end, and what was refused.
 _HEARD_OF_US: Final = ("result", "rejected")
 
@@ -83,10 +83,10 @@ class TriggerTable:
         ]
         if not heard:
             return []
-        hops, told_of_loop = _hops_before(message.payload)
+        hops, ends_here = _hops_before(message.payload)
         reading = _Reading(message, self._limits, self._codec)
-        if told_of_loop:
-            return [Pass(trigger.pipeline, trigger.name, "it tells of a loop") for trigger, _ in heard]
+        if ends_here:
+            return [Pass(trigger.pipeline, trigger.name, "it tells of a loop, or of a repeat") for trigger, _ in heard]
         return [self._ask(trigger, captures, reading, hops) for trigger, captures in heard]
 
     def _may_start(self, trigger: Trigger, topic: str) -> bool:
@@ -228,15 +228,16 @@ class _Probe(msgspec.Struct):
 
 
 def _hops_before(payload: bytes) -> tuple[int, bool]:
-    """Return how many runs in a row led to this message, 0 for one that is no answer of ours; and if it says `loop`."""
+    """Return how many runs in a row led to this message, 0 for one that is no answer of ours; and if it starts none."""
     if not payload.startswith(b'{"type":"r'):
         return 0, False
     try:
         probe = msgspec.json.decode(payload, type=_Probe)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return 0, False
-    ours = probe.type in _OURS
-    return max(probe.hops, 0) + 1 if ours else 0, ours and probe.code == RejectionCode.LOOP
+    if probe.type not in _ANSWERS:
+        return 0, probe.type == "run_status"
+    return max(probe.hops, 0) + 1, probe.code == RejectionCode.LOOP
 
 
 def _covers(above: str, below: str) -> bool:

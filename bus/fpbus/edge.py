@@ -482,11 +482,14 @@ class _Link:
     def unsubscribe(self, filters: list[str]) -> None:
         self._client.unsubscribe(filters)
 
-    def publish(self, topic: str, message: _Message) -> None:
+    def publish(self, topic: str, message: _Message, reply_to: str | None) -> None:
         properties = None
-        if message.expires_at is not None and self.speaks_5:
+        if self.speaks_5:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho has no hints here
-            properties.MessageExpiryInterval = max(1, math.ceil(message.expires_at - time.time()))
+            if reply_to is not None:  # the body says so too, but of some messages the dispatcher reads no body
+                properties.ResponseTopic = reply_to
+            if message.expires_at is not None:
+                properties.MessageExpiryInterval = max(1, math.ceil(message.expires_at - time.time()))
         self._client.publish(topic, message.payload, 1, properties=properties)
 
     def answers(self) -> list[_Answer]:
@@ -509,7 +512,7 @@ class _Link:
 
     def _on_publish(self, _client: Any, _data: Any, _packet_id: int, reason: Any, _properties: Any) -> None:
         if reason.is_failure:  # MQTT 5 tells; the message stays, since somebody may change the broker's rules
-            log.warning("the broker does not take a message", extra={"reason": str(reason)})
+            log.warning("The broker does not take a message: %s", reason)
 
     def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
         with contextlib.suppress(msgspec.MsgspecError):  # not for us
@@ -553,6 +556,7 @@ class _Sender:
         self._tls = tls
         self._outbox = outbox
         self._changed = changed
+        self._reply_to = reply_to
         self._common = [f"{root}pipelines/+/rejected", f"{root}fpbus/rejected", *([reply_to] if reply_to else [])]
         self._protocol = address.protocol or paho.MQTTv5
         self._window: dict[str, _Waiting] = {}
@@ -589,7 +593,7 @@ class _Sender:
             except (OSError, ValueError, EdgeError) as error:  # ValueError: a host name that is none
                 self._be_in_trouble(str(error))
             except Exception:
-                log.exception("the sender stumbled; it goes on")
+                log.exception("The sender stumbled; it goes on")
                 self._be_in_trouble("an error of its own; see the log")
             failures = 0 if time.monotonic() - began > LASTING_S else failures + 1
             ceiling = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(failures, 10))
@@ -626,7 +630,7 @@ class _Sender:
             self._be_in_trouble(link.lost)
 
     def _begin(self, link: _Link) -> None:
-        log.info("connected", extra={"broker": str(self._address)})
+        log.info("Connected to %s", self._address)
         self.trouble = None
         self._changed()
         link.subscribe(self._common)
@@ -635,7 +639,7 @@ class _Sender:
 
     def _be_in_trouble(self, reason: str) -> None:
         if reason != self.trouble and not self._stopping.is_set():
-            log.warning("the broker cannot be used", extra={"broker": str(self._address), "reason": reason})
+            log.warning("No connection to %s: %s", self._address, reason)
         self.trouble = reason
 
     def _fill(self) -> None:
@@ -658,7 +662,7 @@ class _Sender:
             link.subscribe(new)  # the broker has it before the messages, which go the same way
         for waiting in due:
             waiting.subscribed = True
-            link.publish(f"{self._root}pipelines/{waiting.message.pipeline}/run", waiting.message)
+            link.publish(f"{self._root}pipelines/{waiting.message.pipeline}/run", waiting.message, self._reply_to)
             pause = min(RESEND_MAX_S, RESEND_FIRST_S * 2 ** min(waiting.sent, 10))
             waiting.due = now + pause * random.uniform(0.75, 1.25)  # noqa: S311 (jitter, not a secret)
             waiting.sent += 1
@@ -868,7 +872,7 @@ class Publisher:
                 try:
                     self._on_rejected(rejection)
                 except Exception:
-                    log.exception("on_rejected stumbled", extra={"run_id": rejection.run_id})
+                    log.exception("on_rejected stumbled over %s", rejection.run_id)
                 self._outbox.tell(seq)
             with self._condition:
                 if self._closed:
@@ -885,7 +889,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Forward the lines of standard input; return the exit code."""
     options = _read_options(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
-    logging.lastResort = None  # what matters is said below
     forwarder = _Forwarder(options)
     try:
         return forwarder.run()

@@ -15,7 +15,6 @@ device.
 * The outbox has one writer: SQLite's exclusive lock keeps a second process out, and ends with the process.
 """  # noqa: INP001 (fpbus is a namespace)
 
-import argparse
 import contextlib
 import hashlib
 import logging
@@ -37,7 +36,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, NoReturn, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
@@ -45,6 +44,9 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+
+if TYPE_CHECKING:
+    import argparse  # a device that publishes has no command line to read
 
 log = logging.getLogger(__name__)
 
@@ -900,7 +902,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 class _Forwarder:
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: "argparse.Namespace") -> None:
         self._options = options
         self._lock = threading.Lock()
         self._rejected = 0
@@ -964,7 +966,9 @@ class _Forwarder:
         _say(f"rejected {sentence}")
 
 
-def _read_options(arguments: list[str] | None) -> argparse.Namespace:
+def _read_options(arguments: list[str] | None) -> "argparse.Namespace":
+    import argparse
+
     parser = argparse.ArgumentParser(
         prog="python -m fpbus.edge",
         description="Forward each line of standard input as a message that starts a run, and lose none.",
@@ -1006,6 +1010,8 @@ def _read_options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _duration(text: str) -> timedelta:
+    import argparse
+
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no time; write 30s, 5m, 1h or 2d")
@@ -1035,7 +1041,7 @@ def _quoted(text: str) -> str:
     return "".join(f"%{byte:02X}" for byte in text.encode())
 
 
-def _tls(options: argparse.Namespace) -> ssl.SSLContext | None:
+def _tls(options: "argparse.Namespace") -> ssl.SSLContext | None:
     if not options.ca and not options.cert:
         return None
     try:

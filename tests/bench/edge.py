@@ -1,6 +1,6 @@
-"""`python tests/bench/edge.py`: what a durable `publish` of a device costs, beside bare SQLite commits of the same bytes.
+"""`python tests/bench/edge.py`: what a durable `publish` of a device costs, beside a bare SQLite commit.
 
-Both take turns, so that a busy machine is as busy for one as for the other.
+Both take turns, because a busy machine is not busy evenly.
 """
 
 import sqlite3

@@ -69,6 +69,22 @@ def test_the_python_page_is_so(
     assert "reading-1" in {run.run_id for run in reader.names["runs"]}
 
 
+def test_the_page_of_devices_that_publish_is_so(
+    reader: Reader, mosquitto: Broker, redis_server: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(reader.folder)
+    monkeypatch.setenv("FPBUS_MQTT_URL", mosquitto.url)
+    reader.environment["FPBUS_MQTT_URL"] = mosquitto.url
+    stack = Stack(reader.folder / "stack", mosquitto.url, redis_server.url)
+    try:
+        stack.start()
+        for block in blocks_of(DOCS / "edge.md"):
+            reader.do(block)
+        assert len(stack.wait_records(3)) == 3
+    finally:
+        stack.stop()
+
+
 def test_the_files_of_the_configuration_page_can_be_loaded(reader: Reader) -> None:
     make_project(reader.folder, "weather")
     make_pipeline(reader.folder, "orders")

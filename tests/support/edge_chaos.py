@@ -100,7 +100,7 @@ class Chaos:
     def _accepted(self) -> list[str]:
         with redis.Redis.from_url(self._redis_url, decode_responses=True) as server:
             (queue,) = server.scan_iter("rq:queue:*", count=1000)
-            return list(server.lrange(queue, 0, -1))
+            return [str(run_id) for run_id in server.lrange(queue, 0, -1)]
 
     def close(self) -> None:
         self._publisher.kill()

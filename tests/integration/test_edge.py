@@ -211,6 +211,25 @@ def test_messages_of_a_key_are_accepted_in_order(stack: Stack, mosquitto: Broker
     )
 
 
+def test_a_message_is_not_sent_before_its_predecessor_is_accepted(
+    mosquitto: Broker, device: Device, outbox: Path
+) -> None:
+    device.client.subscribe("pipelines/+/run", 1)
+
+    def sent() -> list[str]:
+        return [request["run_id"] for request in device.messages(ending="/run")]
+
+    with Publisher(mosquitto.url, outbox=outbox) as publisher:
+        for run_id, key in (("k-0", "k"), ("k-1", "k"), ("free", None)):
+            publisher.publish("add", run_id=run_id, key=key)
+        wait_for(lambda: sent().count("k-0") == sent().count("free") == 2, what="both once more")
+        assert "k-1" not in sent()
+
+        answer = {"type": "run_status", "run_id": "k-0", "pipeline": "add", "state": "accepted"}
+        device.publish("pipelines/add/runs/k-0/status", answer)
+        wait_for(lambda: "k-1" in sent(), what="its successor")
+
+
 def test_a_rejected_message_does_not_hold_up_its_key(stack: Stack, mosquitto: Broker, outbox: Path) -> None:
     with Publisher(mosquitto.url, outbox=outbox) as publisher:
         publisher.publish("dayly", {"x": 1}, key="k")

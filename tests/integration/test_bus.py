@@ -22,8 +22,10 @@ from fpbus.bus import (
     AddressError,
     Answerer,
     BrokerAddress,
+    BrokerRefusedError,
     Bus,
     CallError,
+    Credentials,
     Delivery,
     Inbox,
     MemoryBroker,
@@ -530,6 +532,8 @@ def test_a_wrong_password_is_told_in_words(tmp_path: Path, opened: Callable[[Bus
 
     assert "authorized" in bus.trouble or "password" in bus.trouble
     assert "secret" not in bus.trouble
+    with pytest.raises(BrokerRefusedError, match="does not let in the user 'ann' with this password"):
+        bus.wait_connected(5)
     broker.stop()
 
 
@@ -745,7 +749,7 @@ def test_a_url_that_cannot_be_used_is_refused_without_its_password(url: str) -> 
         ("wss://host:9443", BrokerAddress("host", 9443, tls=True, websockets=True)),
         (
             "mqtt://ann:p%40ss@host:1?protocol=3.1.1",
-            BrokerAddress("host", 1, username="ann", password="p@ss", protocol=4),
+            BrokerAddress("host", 1, credentials=Credentials(username="ann", password="p@ss"), protocol=4),
         ),
         ("mqtt://[::1]:1884?protocol=5", BrokerAddress("::1", 1884, protocol=5)),
     ],

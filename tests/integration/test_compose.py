@@ -48,6 +48,7 @@ SETTINGS: Final = {
     "FPBUS_PROJECT",
     "FPBUS_LOG_LEVEL",
     "FPBUS_LOG_FORMAT",
+    "FPBUS_ALLOW_INSECURE",
 }
 ACCOUNTS: Final = {"fpbus": "service1", "device": "device2", "operator": "operator3"}
 ENVIRONMENT: Final = {

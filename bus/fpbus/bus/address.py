@@ -1,10 +1,13 @@
 """Where the broker is, from `mqtt://user:password@host:1883` and its relatives."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from fpbus.schemas import FpbusError
+
+from .credentials import Credentials
 
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 _PROTOCOLS: Final = {"": None, "5": 5, "3.1.1": 4}
@@ -23,8 +26,7 @@ class BrokerAddress:
     tls: bool = False
     websockets: bool = False
     path: str = "/mqtt"
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
+    credentials: Credentials = field(default_factory=Credentials)
     protocol: int | None = None
 
     @classmethod
@@ -49,16 +51,48 @@ class BrokerAddress:
             tls=parts.scheme in {"mqtts", "wss"},
             websockets=parts.scheme in {"ws", "wss"},
             path=parts.path or "/mqtt",
-            username=unquote(parts.username) if parts.username else None,
-            password=unquote(parts.password) if parts.password else None,
+            credentials=Credentials(
+                username=unquote(parts.username) if parts.username else None,
+                password=unquote(parts.password) if parts.password else None,
+            ),
             protocol=_PROTOCOLS[protocol],
         )
+
+    def with_credentials(self, given: Credentials) -> "BrokerAddress":
+        """Lay what is given over what the URL says."""
+        return replace(self, credentials=given.over(self.credentials))
+
+    @property
+    def weakness(self) -> str | None:
+        """Why nobody should send anything there: it is another machine, and the way to it is open."""
+        return None if is_this_machine(self.host) else weakness_of(self.credentials, tls=self.tls)
 
     def __str__(self) -> str:
         """Write the URL without its password."""
         scheme = ("wss" if self.tls else "ws") if self.websockets else ("mqtts" if self.tls else "mqtt")
-        user = f"{self.username}@" if self.username else ""
-        return f"{scheme}://{user}{self.host}:{self.port}"
+        user = f"{self.credentials.username}@" if self.credentials.username else ""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{user}{host}:{self.port}"
+
+
+def is_this_machine(host: str) -> bool:
+    """Tell whether what is sent to this host stays on this machine; asks no name server."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def weakness_of(credentials: Credentials, *, tls: bool) -> str | None:
+    """Say what is missing on the way to another machine; None when nothing is."""
+    missing = [
+        *([] if tls else ["TLS"]),
+        *(["user and password"] if credentials.anonymous else []),
+    ]
+    return f"without {' and without '.join(missing)}" if missing else None
 
 
 def _masked(url: str) -> str:

@@ -20,6 +20,9 @@ from .transport import Delivery, Hooks, Properties, Sending, Transport, Transpor
 
 log = logging.getLogger(__name__)
 
+#: How often who waits for a connection looks whether it was refused for good.
+_GLANCE_S: Final = 0.1
+
 
 class CallError(FpbusError):
     """A service answered a call with an error."""
@@ -69,6 +72,7 @@ class Bus:
         self._outer_routes: list[tuple[str, Inbox]] = []
         self._calls: list[Inbox] = []
         self._connected = threading.Event()
+        self._was_connected = False
         self._stopped = False
         self._lost_reason = "not yet connected"
         self._session_listeners: list[Callable[[bool], None]] = []
@@ -104,7 +108,18 @@ class Bus:
         )
 
     def wait_connected(self, timeout_s: float) -> bool:
-        return self._connected.wait(timeout_s)
+        """Tell whether there is a connection, after `timeout_s` at the latest.
+
+        Raises `BrokerRefusedError` or `CredentialsError` when there was none yet, and waiting will not bring one.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not self._connected.wait(max(0.0, min(_GLANCE_S, deadline - time.monotonic()))):
+            refusal = None if self._was_connected else self._transport.refusal
+            if refusal is not None:
+                raise refusal
+            if time.monotonic() >= deadline:
+                return False
+        return True
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """Send what is queued and say goodbye; the broker then publishes no will."""
@@ -254,6 +269,7 @@ class Bus:
         return Will(self._root + will.topic, will.payload)
 
     def _on_connected(self, session_present: bool) -> None:  # noqa: FBT001 (the hook's own shape)
+        self._was_connected = True
         self._connected.set()
         if self._presence is not None:
             self._announce(self._presence)

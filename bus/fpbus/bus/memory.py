@@ -148,6 +148,10 @@ class MemoryTransport:
     def speaks_5(self) -> bool:
         return True
 
+    @property
+    def refusal(self) -> None:
+        """Everyone is let in."""
+
     def start(self, hooks: Hooks) -> None:
         self._hooks = hooks
         self.come_back()

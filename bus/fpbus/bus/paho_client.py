@@ -1,6 +1,7 @@
 """paho's client with the doors that it lacks. Everything that reaches into paho stands here."""
 
 import logging
+import ssl
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -19,6 +20,15 @@ class PahoClient(paho.Client):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._arrived = memoryview(b"")
+        self.tls_error: ssl.SSLError | None = None
+
+    def log_in_with(self, username: str | None, password: str | None, tls: ssl.SSLContext | None) -> None:
+        """Use these from the next connection on; paho takes a TLS context once only."""
+        self.username_pw_set(username, password)
+        self.tls_error = None
+        if tls is not None:
+            self._ssl_context = None
+            self.tls_set_context(tls)
 
     @property
     def unconfirmed(self) -> Mapping[int, paho.MQTTMessage]:
@@ -39,7 +49,11 @@ class PahoClient(paho.Client):
     def _sock_recv(self, bufsize: int) -> bytes:
         # paho asks for a packet in at least three pieces; one system call for many packets is enough.
         if not self._arrived:
-            self._arrived = memoryview(super()._sock_recv(_READ_BYTES))
+            try:
+                self._arrived = memoryview(super()._sock_recv(_READ_BYTES))
+            except ssl.SSLError as error:  # with TLS 1.3 this is where a server refuses our certificate
+                self.tls_error = error
+                raise
         piece, self._arrived = self._arrived[:bufsize], self._arrived[bufsize:]
         return bytes(piece)
 

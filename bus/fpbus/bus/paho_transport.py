@@ -28,8 +28,13 @@ from paho.mqtt.properties import VariableByteIntegers
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from fpbus.schemas import FpbusError
+
 from .address import BrokerAddress
+from .credentials import CredentialsError
 from .paho_client import PahoClient
+from .refusal import BrokerRefusedError, not_let_in
+from .tls import tls_trouble
 from .transport import Delivery, Hooks, Properties, Sending, TransportStoppedError
 
 log = logging.getLogger(__name__)
@@ -50,6 +55,8 @@ GOODBYE_S: Final = 0.5
 _UNSUPPORTED_PROTOCOL: Final = 0x84
 _TAKEN_OVER: Final = 0x8E
 _UNSPECIFIED: Final = 0x80
+#: Wrong user or password, and not authorized: as MQTT 5 says it, and paho of 3.1.1.
+_NOT_LET_IN: Final = frozenset({0x86, 0x87})
 
 
 class PahoTransport:
@@ -66,7 +73,8 @@ class PahoTransport:
         self._unwanted: set[str] = set()
         self._subscribed: set[str] = set()
         self._asked: dict[int, list[str]] = {}
-        self._refusal: str | None = None
+        self._reason: str | None = None
+        self.refusal: FpbusError | None = None
         self._connected = threading.Event()
         self._stopping = threading.Event()
         self._room = threading.Event()
@@ -161,7 +169,9 @@ class PahoTransport:
             while self._client.loop(1.0) == paho.MQTT_ERR_SUCCESS:
                 pass
         except OSError as error:
-            self._report_loss(str(error))
+            self._report_loss(str(error), self._distrust(error))
+        except CredentialsError as error:
+            self._report_loss(str(error), error)
         except Exception:
             log.exception("the network thread of %s stumbled", self._client_id)
             self._report_loss("an error of our own")
@@ -172,11 +182,30 @@ class PahoTransport:
             self._connection += 1  # from here on, acks for older ones go nowhere
             self._connected.clear()
             self._asked.clear()
-        self._refusal = None
+        self._reason = None
+        self._log_in()
         will = self._hooks.will()
         if will is not None:
             self._client.will_set(will.topic, will.payload, qos=1, retain=True)
         self._client.connect(self._address.host, self._address.port, KEEPALIVE_S, **self._connect_options())
+
+    def _log_in(self) -> None:
+        """Read what opens the door anew: it may have been replaced since."""
+        credentials = self._address.credentials
+        context = credentials.tls_context() if self._address.tls else None
+        # MQTT 3.1.1 has no password without a user.
+        password = credentials.read_password()
+        username = "" if credentials.username is None and password is not None else credentials.username
+        self._client.log_in_with(username, password, context)
+
+    def _distrust(self, error: Exception | None) -> FpbusError | None:
+        """Tell of a certificate that will not do, ours or theirs; None for trouble of other kinds."""
+        trouble = tls_trouble(error, self._address.credentials.prefix)
+        return (
+            BrokerRefusedError(f"No connection to {self._address}: {trouble.reason}.", trouble.hint)
+            if trouble
+            else None
+        )
 
     def _connect_options(self) -> dict[str, Any]:
         if not self.speaks_5:
@@ -203,12 +232,8 @@ class PahoTransport:
         # all that wait at every receipt.
         client.max_inflight_messages_set(0)
         client.max_queued_messages_set(0)
-        if self._address.tls:
-            client.tls_set()
         if self._address.websockets:
             client.ws_set_options(self._address.path)
-        if self._address.username is not None:
-            client.username_pw_set(self._address.username, self._address.password)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
@@ -227,8 +252,11 @@ class PahoTransport:
             client.disconnect()
             return
         if reason.is_failure:
-            self._refusal = f"refused: {reason}"
+            self._reason = f"refused: {reason}"
+            if reason.value in _NOT_LET_IN:
+                self.refusal = not_let_in(self._address, str(reason))
             return
+        self.refusal = None
         with self._lock:
             if not flags.session_present:
                 self._subscribed.clear()
@@ -277,7 +305,8 @@ class PahoTransport:
             self._guard("taken_over", f"another client has connected as {self._client_id}")
         elif reason.is_failure or flags.is_disconnect_packet_from_server:  # else we have ended it
             lost = "connection lost" if reason.value == _UNSPECIFIED else str(reason)
-            self._report_loss(self._refusal or lost)
+            refusal = self._distrust(self._client.tls_error) or self.refusal
+            self._report_loss(self._reason or (str(refusal) if refusal else lost), refusal)
 
     def _on_publish(self, _client: paho.Client, _data: Any, packet_id: int, reason: ReasonCode, _p: Any) -> None:
         if reason.is_failure:  # MQTT 5 tells; a 3.1.1 broker drops the message and confirms it
@@ -295,7 +324,8 @@ class PahoTransport:
             return
         self._guard("message", delivery)
 
-    def _report_loss(self, reason: str) -> None:
+    def _report_loss(self, reason: str, refusal: FpbusError | None = None) -> None:
+        self.refusal = refusal
         if not self._stopping.is_set():
             self._guard("disconnected", reason)
 

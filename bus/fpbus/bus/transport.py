@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from fpbus.schemas import FpbusError
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -83,6 +85,11 @@ class Transport(Protocol):
     @property
     def speaks_5(self) -> bool:
         """Tell whether the present connection speaks MQTT 5."""
+        ...
+
+    @property
+    def refusal(self) -> FpbusError | None:
+        """Why there will be no connection until somebody changes a setting; None while there is hope."""
         ...
 
     def start(self, hooks: Hooks) -> None:

@@ -312,14 +312,28 @@ class PipelineConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, fo
 class ProjectConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """`conf/project.yml`. `run`, `adapter` and `hooks` are for all pipelines, whose own lie over them.
 
-    The URLs, `root` and the log settings are what the environment variables of the same names say, below those.
+    The URLs with their credentials, `root` and the log settings are what the environment variables of the same names
+    say, below those.
     """
 
     name: str
     timezone: str = "UTC"
     hooks_dir: str = "hooks"
     mqtt_url: str | None = None
+    mqtt_username: str | None = None
+    mqtt_password: str | None = None
+    mqtt_password_file: str | None = None
+    mqtt_ca_file: str | None = None
+    mqtt_cert_file: str | None = None
+    mqtt_key_file: str | None = None
     redis_url: str | None = None
+    redis_username: str | None = None
+    redis_password: str | None = None
+    redis_password_file: str | None = None
+    redis_ca_file: str | None = None
+    redis_cert_file: str | None = None
+    redis_key_file: str | None = None
+    allow_insecure: bool = False
     history_url: str | None = None
     schedules_url: str | None = None
     storage_url: str | None = None

@@ -7,6 +7,7 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from .output import tell
 from .profiles import settings_below
 from .settings import settings_of
 
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
 def connected(project: str | None = None, profile: str | None = None) -> "Generator[Control]":
     """Connect to the bus, or to the one that a profile is, and say goodbye at the end of the command."""
     from fpbus.control import Control
+    from fpbus.lifecycle import loose_files
 
     settings = client_settings(project)
     if profile is not None:
         settings = settings_below(settings, profile)
     _quieten(settings)
+    for warning in loose_files(settings):
+        tell(f"Warning: {warning}")
     with Control.connect(settings) as control:
         yield control
 

@@ -5,7 +5,7 @@ schedules. One without is some queues of the project's bus.
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -45,14 +45,18 @@ def is_profile(settings: "Settings", name: str) -> bool:
 
 def settings_below(settings: "Settings", name: str) -> "Settings":
     """Return the settings of the bus that a profile is; raise `ProjectError` for one that is only queues of this."""
+    from fpbus.lifecycle.settings import CREDENTIALS
+
     profile = find_profile(settings, name)
     _check(settings, name, profile)
     folder = settings.project_dir
     own = folder / ".fpbus" / "profiles" / name
+    nothing: dict[str, Any] = {each: None for each in CREDENTIALS if each.startswith("redis_")}
     storage = settings.storage_url or f"file://{folder}/.fpbus/storage"
     return replace(
         settings,
         redis_url=profile.redis_url,
+        **nothing,  # the login of the other Redis is not for this one
         root=f"{settings.root.strip('/')}/profiles/{name}".lstrip("/"),
         history_url=profile.history_url or f"sqlite:///{own}/history.db",
         schedules_url=profile.schedules_url or f"sqlite:///{own}/schedules.db",

@@ -1,5 +1,6 @@
 """`fpbus serve`: one service in this process."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,8 @@ from .settings import settings_of
 
 if TYPE_CHECKING:
     from fpbus.lifecycle import Settings
+
+log = logging.getLogger(__name__)
 
 
 def serve(  # noqa: PLR0917 (Typer makes options of them)
@@ -77,6 +80,10 @@ def serve_here(
     """Import one service only: each has an engine of its own that takes time and memory."""
     if profile is not None and (role != "runner" or has_redis(find_profile(settings, profile))):
         settings = settings_below(settings, profile)
+    from fpbus.lifecycle import loose_files
+
+    for warning in loose_files(settings):
+        log.warning(warning)
     if role == "dispatcher":
         from fpbus.dispatcher import serve as serve_dispatcher
 

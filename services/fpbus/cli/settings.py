@@ -50,6 +50,7 @@ def zone_of(project: str | None) -> "ZoneInfo":
 
 def _below(folder: "Path") -> dict[str, str]:
     """Return what the project's file says of the settings."""
+    from fpbus.lifecycle.settings import CREDENTIALS
     from fpbus.project import load_project
 
     config = load_project(folder)
@@ -62,5 +63,12 @@ def _below(folder: "Path") -> dict[str, str]:
         "root": config.root,
         "log_level": config.log_level,
         "log_format": config.log_format,
+        "allow_insecure": "1" if config.allow_insecure else None,
+        **{name: getattr(config, name) for name in CREDENTIALS if not name.endswith("_file")},
+        **{
+            name: str(folder / path)
+            for name in CREDENTIALS
+            if name.endswith("_file") and (path := getattr(config, name))
+        },
     }
     return {name: value for name, value in named.items() if value}

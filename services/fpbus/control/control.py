@@ -9,8 +9,8 @@ from typing import Any, Final, Self, TypeVar
 
 import msgspec
 
-from fpbus.bus import BrokerAddress, Bus, CallError, NoAnswerError, open_bus
-from fpbus.lifecycle import Settings
+from fpbus.bus import Bus, CallError, NoAnswerError, open_bus
+from fpbus.lifecycle import Settings, broker_of
 from fpbus.schemas import (
     Cancel,
     Cancelled,
@@ -89,14 +89,15 @@ class Control:
     def connect(cls, settings: Settings, timeout_s: float = 5.0) -> Generator[Self]:
         """Connect to the broker that `settings` name, and say goodbye at the end.
 
-        Raises `NotConnectedError` when the broker does not let us in within `timeout_s`.
+        Raises `NotConnectedError` when there is no connection within `timeout_s`, `BrokerRefusedError` when the
+        broker does not let us in, `SettingsError` when the way to it is open to others.
         """
-        url = settings.mqtt_url or DEFAULT_URL
-        bus = open_bus(url, f"fpbus-cli-{secrets.token_hex(6)}", root=settings.root)
+        address = broker_of(settings, DEFAULT_URL)
+        bus = open_bus(address, f"fpbus-cli-{secrets.token_hex(6)}", root=settings.root)
         bus.start()
         try:
             if not bus.wait_connected(timeout_s):
-                raise NotConnectedError(str(BrokerAddress.parse(url)), timeout_s, bus.trouble)
+                raise NotConnectedError(str(address), timeout_s, bus.trouble)
             yield cls(bus, timeout_s)
         finally:
             bus.stop()

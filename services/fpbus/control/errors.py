@@ -10,10 +10,11 @@ class NotConnectedError(FpbusError):
     exit_code = 5
 
     def __init__(self, where: str, timeout_s: float, reason: str) -> None:
-        refused = reason.startswith("refused:")
         super().__init__(
             f"Not connected to {where} after {timeout_s:g} s ({_plain(reason)}).",
-            "Check user and password in FPBUS_MQTT_URL." if refused else "Is a broker running? Try `fpbus up`.",
+            "Is this its port for TLS? Then the URL begins with mqtts://."
+            if reason == "connection lost"
+            else "Is a broker running? Try `fpbus up`.",
         )
 
 

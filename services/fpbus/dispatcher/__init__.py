@@ -2,7 +2,7 @@
 
 from secrets import token_hex
 
-from fpbus.lifecycle import ServicePresence, Settings, Stop, run_service
+from fpbus.lifecycle import ServicePresence, Settings, Stop, redis_of, run_service
 from fpbus.schemas import Role
 
 from .catalog import Catalog
@@ -13,7 +13,8 @@ from .service import DispatcherService
 def serve(settings: Settings) -> None:
     """Run a dispatcher until it is told to stop. Raises `FpbusError` when it cannot start, or was taken over."""
     stop = Stop()
-    queue = RunQueue(settings.need("redis_url"), token_hex(16))
+    redis = redis_of(settings)
+    queue = RunQueue(redis.url, token_hex(16), redis.options)
     presence = ServicePresence(Role.DISPATCHER, settings.instance, active=False, lease=queue.token)
     service = DispatcherService(settings, queue, Catalog(settings.project_dir, settings.root), presence, stop)
     run_service(service, presence, stop, Role.DISPATCHER, settings.instance)

@@ -12,13 +12,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from redis import Redis
+from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 from rq.job import Job, JobStatus
 from rq.utils import utcformat
 
+from fpbus.lifecycle import redis_refusal
 from fpbus.schemas import HeldRuns, PipelineLimits, QueueDepth, Queues, RunAccount, RunResult, RunState, decode, encode
 from fpbus.schemas.holding import COME_BACK, HOLD, RING, UNHOLD
 from fpbus.schemas.queue import (
@@ -93,12 +94,15 @@ class Lost(NamedTuple):
 class RunQueue:
     """Where runs wait. All methods raise `redis.RedisError` when Redis does not do its part."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, options: Mapping[str, Any] | None = None) -> None:
+        self._url = url
         self._token = token
         self.remembered_deliveries = REMEMBERED_DELIVERIES
         # No hidden retries: the service decides when to try again, and says meanwhile that it is degraded.
         # redis-py's hints unite the replies of all protocols and modes; ours are bytes.
-        self._redis: Any = Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=2.0, retry=_NO_RETRY)
+        self._redis: Any = Redis.from_url(
+            url, socket_timeout=5.0, socket_connect_timeout=2.0, retry=_NO_RETRY, **(options or {})
+        )
         self._lease = self._script("lease.lua")
         self._submit = self._script("submit.lua", RING + HOLD)
         self._promote = self._script("promote.lua", RING)
@@ -128,9 +132,16 @@ class RunQueue:
         self._redis.close()
 
     def check_server(self) -> None:
-        """Raise `RedisTooOldError` for a server that cannot run our scripts."""
-        with contextlib.suppress(NoPermissionError):  # a user who may not ask; the scripts will tell
+        """Raise `RedisTooOldError` for a server that cannot run our scripts, `RedisRefusedError` for a wrong login."""
+        try:
             check_redis(self._redis.info("server"))
+        except NoPermissionError:
+            pass  # a user who may not ask; the scripts will tell
+        except RedisError as error:
+            refusal = redis_refusal(error, self._url)
+            if refusal is None:
+                raise
+            raise refusal from error
 
     def hold_lease(self, heir_of: str = "") -> bool:
         """Take or keep the lease; `heir_of` is the token of a dispatcher that is known to be gone."""

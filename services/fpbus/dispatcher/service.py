@@ -22,7 +22,7 @@ from redis import RedisError
 from redis.exceptions import OutOfMemoryError
 
 from fpbus.bus import Answerer, Delivery, Inbox, WakingInbox, open_bus
-from fpbus.lifecycle import ServicePresence, Settings, Stop
+from fpbus.lifecycle import ServicePresence, Settings, Stop, broker_of
 from fpbus.schemas import (
     FpbusError,
     Recorded,
@@ -36,7 +36,6 @@ from fpbus.schemas import (
     topics,
 )
 from fpbus.schemas.queue import RunJob
-from fpbus.schemas.redis_server import RedisTooOldError
 from fpbus.triggers import CodecProcess
 
 from .calls import DispatcherCalls
@@ -91,12 +90,12 @@ class DispatcherService:
         self._refusal: FpbusError | None = None
         self._working = threading.Event()
         self._thread = threading.Thread(target=self._guarded_run, name="dispatcher", daemon=True)
-        url = settings.need("mqtt_url")
+        broker = broker_of(settings)
         self._presence_bus = open_bus(
-            url, f"fpbus-dispatcher-{settings.instance}", root=settings.root, presence=presence
+            broker, f"fpbus-dispatcher-{settings.instance}", root=settings.root, presence=presence
         )
         presence.attach(self._presence_bus)
-        self._bus = open_bus(url, "fpbus-dispatcher", root=settings.root, durable=True)
+        self._bus = open_bus(broker, "fpbus-dispatcher", root=settings.root, durable=True)
         refuser = Refuser(self._bus, catalog)
         self._codecs = CodecProcess(settings.project_dir)
         self._devices = Devices(self._bus, self._inbox, refuser, self._codecs)
@@ -107,7 +106,7 @@ class DispatcherService:
         self._calls = Answerer(self._bus, Role.DISPATCHER, settings.instance, calls.verbs())
 
     def start(self) -> None:
-        """Return when this dispatcher is active, or stands by. Raises `RedisTooOldError`."""
+        """Return when this dispatcher is active, or stands by. Raises `FpbusError` for a setting that is to blame."""
         self._presence_bus.subscribe(self._rivals, topics.presence(Role.DISPATCHER, "+"))
         self._presence_bus.start()
         self._thread.start()
@@ -147,7 +146,7 @@ class DispatcherService:
                 self._serve()
         except _Stopped:
             pass
-        except RedisTooOldError as refusal:
+        except FpbusError as refusal:
             self._refusal = refusal
             self._stop.request()
         except FencedError:

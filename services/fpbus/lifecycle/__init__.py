@@ -1,5 +1,10 @@
 """How a service process lives: settings, logs, presence, start and stop."""
 
+from .access import RedisRefusedError as RedisRefusedError
+from .access import broker_of as broker_of
+from .access import loose_files as loose_files
+from .access import redis_of as redis_of
+from .access import redis_refusal as redis_refusal
 from .logs import configure as configure_logs
 from .presence import ServicePresence as ServicePresence
 from .service import GRACE_S as GRACE_S

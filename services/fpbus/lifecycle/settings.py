@@ -3,12 +3,17 @@
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Final
 
+from fpbus.bus import Credentials
 from fpbus.schemas import FpbusError
 
+_SERVERS: Final = ("mqtt", "redis")
+_PARTS: Final = ("username", "password", "password_file", "ca_file", "cert_file", "key_file")
+#: The settings that stand beside the two URLs.
+CREDENTIALS: Final = tuple(f"{server}_{part}" for server in _SERVERS for part in _PARTS)
 _ENVIRONMENT: Final = {
     "mqtt_url": "FPBUS_MQTT_URL",
     "redis_url": "FPBUS_REDIS_URL",
@@ -20,9 +25,13 @@ _ENVIRONMENT: Final = {
     "instance": "FPBUS_INSTANCE",
     "log_level": "FPBUS_LOG_LEVEL",
     "log_format": "FPBUS_LOG_FORMAT",
+    "allow_insecure": "FPBUS_ALLOW_INSECURE",
+    **{name: f"FPBUS_{name.upper()}" for name in CREDENTIALS},
 }
 _LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _FORMATS: Final = ("console", "json")
+_YES: Final = frozenset({"1", "true", "yes", "on"})
+_NO: Final = frozenset({"", "0", "false", "no", "off"})
 
 
 class SettingsError(FpbusError):
@@ -33,8 +42,8 @@ class SettingsError(FpbusError):
 class Settings:
     """What every process is told. None means: not set, so `fpbus up` starts its own."""
 
-    mqtt_url: str | None = None
-    redis_url: str | None = None
+    mqtt_url: str | None = field(default=None, repr=False)
+    redis_url: str | None = field(default=None, repr=False)
     history_url: str | None = None
     schedules_url: str | None = None
     storage_url: str | None = None
@@ -43,6 +52,19 @@ class Settings:
     instance: str = ""
     log_level: str = "INFO"
     log_format: str = "console"
+    allow_insecure: str = ""
+    mqtt_username: str | None = None
+    mqtt_password: str | None = field(default=None, repr=False)
+    mqtt_password_file: str | None = None
+    mqtt_ca_file: str | None = None
+    mqtt_cert_file: str | None = None
+    mqtt_key_file: str | None = None
+    redis_username: str | None = None
+    redis_password: str | None = field(default=None, repr=False)
+    redis_password_file: str | None = None
+    redis_ca_file: str | None = None
+    redis_cert_file: str | None = None
+    redis_key_file: str | None = None
 
     @classmethod
     def load(cls, below: Mapping[str, str] | None = None, **flags: str | None) -> "Settings":
@@ -50,9 +72,10 @@ class Settings:
 
         Raises `SettingsError` for a bad value.
         """
-        named = {field.name: os.environ.get(_ENVIRONMENT[field.name]) for field in fields(cls)}
+        named = {each.name: os.environ.get(_ENVIRONMENT[each.name]) for each in fields(cls)}
         named |= {name: value for name, value in flags.items() if value is not None}
-        settings = cls(**{**(below or {}), **{name: value for name, value in named.items() if value}})
+        told = {name: _whole(name, value) for name, value in named.items() if value}
+        settings = cls(**{**_beside(below or {}, told), **told})
         settings = replace(
             settings,
             instance=settings.instance or socket.gethostname().split(".")[0],
@@ -69,6 +92,19 @@ class Settings:
             raise SettingsError(f"FPBUS_LOG_FORMAT is {self.log_format!r}; it must be console or json.")
         if not self.instance.replace("-", "").replace("_", "").replace(".", "").isalnum():
             raise SettingsError(f"The instance name {self.instance!r} may hold letters, digits, '-', '_' and '.' only.")
+
+        if self.allow_insecure.lower() not in _YES | _NO:
+            raise SettingsError(f"FPBUS_ALLOW_INSECURE is {self.allow_insecure!r}; it must be 1 or 0.")
+
+    @property
+    def insecure_allowed(self) -> bool:
+        """May broker and Redis be on another machine without TLS or without a login."""
+        return self.allow_insecure.lower() in _YES
+
+    def credentials(self, server: str) -> Credentials:
+        """Return what opens the door of `mqtt` or `redis`, beside what its URL says."""
+        given = {part: getattr(self, f"{server}_{part}") for part in _PARTS}
+        return Credentials(prefix=f"FPBUS_{server.upper()}", **given)
 
     @property
     def project_dir(self) -> Path:
@@ -87,3 +123,14 @@ class Settings:
                 "Set it, or let `fpbus up` start everything on this machine.",
             )
         return value
+
+
+def _whole(name: str, value: str) -> str:
+    """Make the path of a file hold wherever a child process runs."""
+    return str(Path(value).absolute()) if name.endswith("_file") else value
+
+
+def _beside(below: Mapping[str, str], told: Mapping[str, str]) -> dict[str, str]:
+    """Return what holds below: credentials are for the server that they stand beside, and never sent to another."""
+    others = tuple(f"{server}_" for server in _SERVERS if f"{server}_url" in told)
+    return {name: value for name, value in below.items() if not name.startswith(others)} if others else dict(below)

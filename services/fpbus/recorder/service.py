@@ -18,7 +18,7 @@ from datetime import timedelta
 from typing import Final
 
 from fpbus.bus import Bus, Delivery, Inbox, TransportStoppedError, open_bus
-from fpbus.lifecycle import ServicePresence, Settings, Stop, run_service
+from fpbus.lifecycle import ServicePresence, Settings, Stop, broker_of, run_service
 from fpbus.project import ProjectError, RunFiles, find_project, load_project
 from fpbus.schemas import Recorded, Role, RunResult, RunStatus, WireError, topics
 
@@ -43,15 +43,15 @@ RETRY_MAX_S: Final = 5.0
 
 def serve(settings: Settings) -> None:
     """Run a recorder until it is told to stop. Raises what its settings are to blame for."""
-    url, instance, stop = settings.need("mqtt_url"), settings.instance, Stop()
+    broker, instance, stop = broker_of(settings), settings.instance, Stop()
     database, lease = Database(history_url(settings)), Lease(Role.RECORDER, uuid.uuid4().hex)
     presence = ServicePresence(Role.RECORDER, instance, active=False)
     service = RecorderService(
         database=database,
         lease=lease,
         retention=_retention(settings, database, lease),
-        ingress=open_bus(url, "fpbus-recorder", root=settings.root, durable=True),
-        desk=open_bus(url, f"fpbus-recorder-{instance}", root=settings.root, presence=presence),
+        ingress=open_bus(broker, "fpbus-recorder", root=settings.root, durable=True),
+        desk=open_bus(broker, f"fpbus-recorder-{instance}", root=settings.root, presence=presence),
         presence=presence,
         stop=stop,
         instance=instance,

@@ -38,7 +38,7 @@ def serve(
     import msgspec
 
     from fpbus.bus import open_bus
-    from fpbus.lifecycle import ServicePresence, Stop, run_service
+    from fpbus.lifecycle import ServicePresence, Stop, broker_of, redis_of, run_service
     from fpbus.schemas import Role
     from fpbus.schemas.lanes import read_lanes
 
@@ -50,12 +50,11 @@ def serve(
     lanes = read_lanes(queues or chosen.served or project.runner.queues or None)
     stop = Stop()
     presence = ServicePresence(Role.RUNNER, settings.instance)
-    bus = open_bus(
-        settings.need("mqtt_url"), f"fpbus-runner-{settings.instance}", root=settings.root, presence=presence
-    )
+    bus = open_bus(broker_of(settings), f"fpbus-runner-{settings.instance}", root=settings.root, presence=presence)
     presence.attach(bus)
     bus.on_taken_over(stop.request)
-    queue = WorkQueue(settings.need("redis_url"), lanes, config.lease_s)
+    redis = redis_of(settings)
+    queue = WorkQueue(redis.url, lanes, config.lease_s, redis.options)
     look = partial(stamp, folder, project.hooks_dir)
     service = RunnerService(bus, queue, stable, config, look, settings.instance, presence, stop)
     run_service(service, presence, stop, Role.RUNNER, settings.instance, config.grace_s)

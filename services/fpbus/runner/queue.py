@@ -1,21 +1,21 @@
 """The runner's side of RQ's Redis: claim, keep, finish, hand back. One script each; see `fpbus.schemas.queue`."""
 
-import contextlib
 import platform
 import socket
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from zlib import compress
 
-from redis import Redis
+from redis import Redis, RedisError
 from redis.exceptions import NoPermissionError, NoScriptError
 from rq.utils import utcformat
 from rq.version import VERSION
 
+from fpbus.lifecycle import redis_refusal
 from fpbus.schemas import RunState
 from fpbus.schemas.holding import COME_BACK, HOLD, RING, UNHOLD
 from fpbus.schemas.lanes import all_lanes
@@ -68,9 +68,16 @@ class WorkQueue:
     Methods raise `redis.RedisError` when Redis does not do its part.
     """
 
-    def __init__(self, url: str, queues: Sequence[str] | None, lease_s: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        queues: Sequence[str] | None,
+        lease_s: float,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._url = url
         # redis-py's hints unite the replies of all protocols and modes; ours are bytes.
-        self._redis: Any = Redis.from_url(url, socket_timeout=10.0, socket_connect_timeout=2.0)
+        self._redis: Any = Redis.from_url(url, socket_timeout=10.0, socket_connect_timeout=2.0, **(options or {}))
         self._serves = ALL_QUEUES if queues is None else ",".join(queues)
         self._queues = list(QUEUES if queues is None else queues)
         self._lease_ms = int(lease_s * 1000)
@@ -87,9 +94,16 @@ class WorkQueue:
         return self._queues
 
     def check_server(self) -> None:
-        """Raise `RedisTooOldError` for a server that cannot run our scripts."""
-        with contextlib.suppress(NoPermissionError):  # a user who may not ask; the scripts will tell
+        """Raise `RedisTooOldError` for a server that cannot run our scripts, `RedisRefusedError` for a wrong login."""
+        try:
             check_redis(self._redis.info("server"))
+        except NoPermissionError:
+            pass  # a user who may not ask; the scripts will tell
+        except RedisError as error:
+            refusal = redis_refusal(error, self._url)
+            if refusal is None:
+                raise
+            raise refusal from error
 
     def look_for_queues(self) -> bool:
         """Serve also what was used first since the last look, where all are served; tell whether there was one."""

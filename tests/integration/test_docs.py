@@ -85,6 +85,16 @@ def test_the_page_of_devices_that_publish_is_so(
         stack.stop()
 
 
+def test_the_security_page_is_so(reader: Reader) -> None:
+    for block in blocks_of(DOCS / "security.md"):
+        reader.do(block)
+
+    secrets = {str(path.relative_to(reader.folder / "access/secrets")) for path in reader.folder.rglob("secrets/**/*")}
+    assert {"dispatcher", "runner", "recorder", "scheduler", "operator", "devices/boiler-7", "redis/runner"} < secrets
+    trusted = ["openssl", "verify", "-x509_strict", "-CAfile", "access/authority.pem", "access/server.crt"]
+    subprocess.run(trusted, cwd=reader.folder, check=True, capture_output=True)
+
+
 def test_the_files_of_the_configuration_page_can_be_loaded(reader: Reader) -> None:
     make_project(reader.folder, "weather")
     make_pipeline(reader.folder, "orders")

@@ -102,6 +102,10 @@ def test_a_strange_name_is_told_apart_from_an_event_of_ours(topic: str, name: st
     [
         "pipelines/a/run",
         "pipelines/../run",
+        "pipelines/a/runs/r1/result",
+        "pipelines/a/latest",
+        "pipelines/a/schema",
+        "pipelines/a/rejected",
         "fpbus/call/dispatcher/submit",
         "fpbus/recorded",
         "$SYS/broker",

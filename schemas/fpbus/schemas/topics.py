@@ -10,6 +10,8 @@ REJECTED: Final = "fpbus/rejected"
 PRESSURE: Final = "fpbus/pressure"
 PRESENCE: Final = "fpbus/services/+/+/status"
 
+_SPOKEN: Final = (["runs"], ["latest"], ["schema"], ["rejected"])
+
 #: A name with slashes in it makes a deeper topic, which `RUN` does not see. These filters do, so that
 #: `pipelines/../../etc/passwd/run` is refused in words instead of vanishing.
 DEEPER_RUNS: Final = tuple(f"pipelines/{'+/' * depth}run" for depth in range(2, 17))
@@ -89,12 +91,13 @@ def is_publishable(topic: str) -> bool:
 
 
 def is_reserved(topic: str) -> bool:
-    """May nobody ask for an answer there: topics that start something, broker topics, and what is no topic."""
-    return (
-        topic.startswith(("$", "fpbus/"))
-        or (topic.startswith("pipelines/") and topic.endswith("/run"))
-        or not is_publishable(topic)
-    )
+    """May nobody ask for an answer there: topics that start something, our own, broker topics, and what is no topic.
+
+    On our own topics an answer would look like news of another run.
+    """
+    first, *rest = topic.split("/")
+    spoken = first == "pipelines" and (rest[-1:] == ["run"] or rest[1:2] in _SPOKEN)
+    return spoken or topic.startswith(("$", "fpbus/")) or not is_publishable(topic)
 
 
 def takes_replies(topic: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
+from .acl import acl
 from .demo import demo
 from .group import Commands
 from .init import init
@@ -28,7 +29,7 @@ NOT_RIGHT: Final = 8
 app = typer.Typer(
     name="fpbus", cls=Commands, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
 )
-for command in (init, up, trigger, watch, ps, health, serve, ui, demo):
+for command in (init, up, trigger, watch, ps, health, serve, acl, ui, demo):
     app.command()(command)
 app.add_typer(pipeline, name="pipeline")
 app.add_typer(runs, name="runs")

@@ -12,6 +12,7 @@ import paho.mqtt.client as paho
 import pytest
 import redis
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from redis.exceptions import AuthenticationError, NoPermissionError
 
 from support.certificates import Authority
 from support.commands import Commands, Done
@@ -228,7 +229,7 @@ def test_redis_gives_a_service_no_more_than_it_needs(fortress: Fortress, user: s
     word = fortress.word(f"redis/{user}")
     with (
         redis.Redis.from_url(fortress.redis.url, username=user, password=word) as client,
-        pytest.raises(redis.exceptions.NoPermissionError),
+        pytest.raises(NoPermissionError),
     ):
         client.execute_command(*command)
 
@@ -236,7 +237,7 @@ def test_redis_gives_a_service_no_more_than_it_needs(fortress: Fortress, user: s
 def test_redis_lets_in_nobody_else(fortress: Fortress) -> None:
     with (
         redis.Redis.from_url(fortress.redis.url) as client,
-        pytest.raises(redis.exceptions.AuthenticationError),
+        pytest.raises(AuthenticationError),
     ):
         client.ping()
 
@@ -368,6 +369,16 @@ def test_services_may_not_do_each_others_work(fortress: Fortress) -> None:
 
         client.close()
         assert taken == {topic for topic in own if topic in tried} | more | replies, name
+
+
+def test_a_command_without_the_right_to_ask_is_told_so(fortress: Fortress) -> None:
+    given = fortress.environment("recorder") | {"FPBUS_REDIS_PASSWORD_FILE": ""}
+
+    done = Commands(fortress.stack.project)("runs", "list", environment=given)
+
+    assert done.code == 5
+    call = fortress.topic("fpbus/call/recorder/list_runs")
+    assert f"The broker does not let this account publish on {call}." in done.told
 
 
 # The files.

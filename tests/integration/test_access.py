@@ -344,6 +344,14 @@ def test_the_login_of_the_file_is_not_sent_to_the_broker_of_the_environment(monk
     assert credentials.anonymous
 
 
+def test_a_password_of_the_environment_wins_over_the_files_password_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    below = {"mqtt_url": "mqtts://ours", "mqtt_username": "ann", "mqtt_password_file": "/nowhere"}
+
+    credentials = broker_of(read(monkeypatch, below, MQTT_PASSWORD=SECRET)).credentials
+
+    assert (credentials.username, credentials.password, credentials.password_file) == ("ann", SECRET, None)
+
+
 def test_settings_do_not_print_their_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(
         monkeypatch, {}, MQTT_URL=f"mqtts://a:{SECRET}@h", MQTT_PASSWORD=SECRET, REDIS_URL=f"rediss://:{SECRET}@h"

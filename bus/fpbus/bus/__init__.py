@@ -10,6 +10,7 @@ from .client import Answerer as Answerer
 from .client import Bus as Bus
 from .client import CallError as CallError
 from .client import NoAnswerError as NoAnswerError
+from .client import NotAllowedError as NotAllowedError
 from .client import Presence as Presence
 from .client import TopicError as TopicError
 from .connect import open_bus as open_bus

@@ -20,7 +20,7 @@ from .transport import Delivery, Hooks, Properties, Sending, Transport, Transpor
 
 log = logging.getLogger(__name__)
 
-#: How often who waits for a connection looks whether it was refused for good.
+#: How often who waits for a connection or an answer looks whether it was refused.
 _GLANCE_S: Final = 0.1
 
 
@@ -41,6 +41,18 @@ class NoAnswerError(FpbusError):
     def __init__(self, service: str, timeout_s: float, hint: str | None = None) -> None:
         super().__init__(f"The {service} did not answer within {timeout_s:g} s.", hint)
         self.service = service
+
+
+class NotAllowedError(FpbusError):
+    """The broker does not let this account publish there."""
+
+    exit_code = 5
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(
+            f"The broker does not let this account publish on {topic}.",
+            "Log in as one that may, such as `operator` of `fpbus acl`: FPBUS_MQTT_USERNAME, FPBUS_MQTT_PASSWORD_FILE.",
+        )
 
 
 class TopicError(FpbusError):
@@ -201,13 +213,18 @@ class Bus:
     def gather(
         self, service: str, verb: str, arguments: msgspec.Struct | None = None, timeout_s: float = 5.0
     ) -> Iterator[Reply]:
-        """Ask all instances of a service; yield their replies as they come, until the deadline."""
+        """Ask all instances of a service; yield their replies as they come, until the deadline.
+
+        Raises `NotAllowedError` when the broker does not let us ask.
+        """
         call_id = f"{self._call_salt}-{next(self._call_ids)}"
         with self._reply_inbox(call_id) as inbox:
-            self._send_call(topics.call(service, verb), call_id, arguments)
+            sending = self._send_call(topics.call(service, verb), call_id, arguments)
             deadline = time.monotonic() + timeout_s
             while (left := deadline - time.monotonic()) > 0:
-                for delivery in inbox.take(1, left):
+                if sending.refused:
+                    raise NotAllowedError(self._root + topics.call(service, verb))
+                for delivery in inbox.take(1, min(left, _GLANCE_S)):
                     try:
                         reply = decode(delivery.payload, Reply)
                     except WireError as error:
@@ -215,12 +232,12 @@ class Bus:
                     else:
                         yield reply
 
-    def _send_call(self, topic: str, call_id: str, arguments: msgspec.Struct | None) -> None:
+    def _send_call(self, topic: str, call_id: str, arguments: msgspec.Struct | None) -> Sending:
         reply_to = self._root + topics.reply(self.client_id)
         body = msgspec.to_builtins(arguments) if arguments is not None else {}
         # In the body as well: before the first connection nobody knows the version, and the service may speak another.
         body |= {"call_id": call_id, "reply_to": reply_to}
-        self._send(topic, encode(body), Properties(JSON, reply_to, call_id.encode()))
+        return self._send(topic, encode(body), Properties(JSON, reply_to, call_id.encode()))
 
     @contextlib.contextmanager
     def _reply_inbox(self, call_id: str) -> Generator[Inbox]:

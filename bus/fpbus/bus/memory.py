@@ -248,3 +248,7 @@ class _Sending:
 
     def wait(self, timeout_s: float) -> bool:
         return self.done.wait(timeout_s)
+
+    @property
+    def refused(self) -> bool:
+        return False

@@ -342,6 +342,10 @@ class _PahoSending:
         if qos and info.rc == paho.MQTT_ERR_NO_CONN:
             info.rc = paho.MQTT_ERR_SUCCESS  # queued all the same; else paho's own wait would raise
 
+    @property
+    def refused(self) -> bool:
+        return self._info.rc == paho.MQTT_ERR_ACL_DENIED
+
     def wait(self, timeout_s: float) -> bool:
         try:
             self._info.wait_for_publish(timeout_s)

@@ -75,6 +75,11 @@ class Sending(Protocol):
         """Wait until the broker has it (QoS 1), or the socket has (QoS 0). True when that happened."""
         ...
 
+    @property
+    def refused(self) -> bool:
+        """Has the broker said that we may not publish it; on MQTT 3.1.1 none does."""
+        ...
+
 
 class Transport(Protocol):
     """One MQTT connection that comes back for ever until it is stopped."""

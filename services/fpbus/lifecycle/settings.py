@@ -132,5 +132,8 @@ def _whole(name: str, value: str) -> str:
 
 def _beside(below: Mapping[str, str], told: Mapping[str, str]) -> dict[str, str]:
     """Return what holds below: credentials are for the server that they stand beside, and never sent to another."""
-    others = tuple(f"{server}_" for server in _SERVERS if f"{server}_url" in told)
-    return {name: value for name, value in below.items() if not name.startswith(others)} if others else dict(below)
+    hidden = {name for name in CREDENTIALS if f"{name.partition('_')[0]}_url" in told}
+    for server in _SERVERS:
+        passwords = {f"{server}_password", f"{server}_password_file"}
+        hidden |= passwords if passwords & told.keys() else set()
+    return {name: value for name, value in below.items() if name not in hidden}

@@ -110,6 +110,9 @@ class Client:
         wait_for(lambda: mid in self.refused)
         return not self.refused[mid]
 
+    def wait_heard(self, topic: str) -> None:
+        wait_for(lambda: any(heard == topic for heard, _ in self.heard), what=topic)
+
     def close(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
@@ -314,6 +317,73 @@ def test_a_device_may_say_nothing_else(fortress: Fortress, boiler: Client) -> No
 
     # Mosquitto lets a topic without the last level pass for `devices/boiler-7/#`, as MQTT has it.
     assert taken == ["devices/boiler-7"]
+
+
+MAY_SAY: Final = {
+    "operator": {"pipelines/none/run"},
+    "boiler-7": {"pipelines/none/run", "devices/boiler-7/a"},
+    "pump": {"pipelines/none/run", "devices/pump/a"},
+}
+MAY_HEAR: Final = {
+    "operator": {"pipelines/none/run", "pipelines/none/latest", "fpbus/recorded"},
+    "boiler-7": {"devices/boiler-7/a"},
+    "pump": {"devices/pump/a"},
+}
+TOPICS: Final = (
+    "pipelines/none/run",
+    "pipelines/none/latest",
+    "fpbus/recorded",
+    "fpbus/reply/somebody",
+    "fpbus/services/runner/u/status",
+    "devices/boiler-7/a",
+    "devices/pump/a",
+    "devices",
+)
+
+
+@pytest.mark.parametrize("protocol", [MQTTProtocolVersion.MQTTv311, MQTTProtocolVersion.MQTTv5])
+def test_what_is_delivered_is_what_the_table_says(fortress: Fortress, protocol: MQTTProtocolVersion) -> None:
+    ends = {"operator": "fpbus/pressure", "boiler-7": "devices/boiler-7/end", "pump": "devices/pump/end"}
+    clients = {name: Client(fortress, name, protocol=protocol) for name in ("boiler-7", "pump")}
+    clients["operator"] = Client(
+        fortress, "operator", fortress.broker.port, fortress.word("operator"), protocol=protocol
+    )
+    ender = Client(fortress, "dispatcher", fortress.broker.port, fortress.word("dispatcher"), client_id="ender")
+    for client in clients.values():
+        client.subscribe(*(fortress.topic(name) for name in (*TOPICS, *ends.values())))
+
+    for name, client in clients.items():
+        for topic in TOPICS:
+            client.may_publish(fortress.topic(topic), {"by": name})
+    for topic in ends.values():
+        assert ender.may_publish(fortress.topic(topic), {"by": "ender"})
+    for name, client in clients.items():
+        client.wait_heard(fortress.topic(ends[name]))
+
+    heard = {
+        (body["by"], topic, name)
+        for name, client in clients.items()
+        for topic, body in client.heard
+        if body.get("by") in clients
+    }
+    for client in (*clients.values(), ender):
+        client.close()
+    assert heard == {
+        (speaker, fortress.topic(topic), listener)
+        for speaker, said in MAY_SAY.items()
+        for listener, listened in MAY_HEAR.items()
+        for topic in said & listened
+    }
+
+
+def test_no_password_is_in_a_log_or_in_what_a_command_says(fortress: Fortress) -> None:
+    done = fortress.operator("--log-level", "DEBUG", "ps", "--format", "json")
+    words = [path.read_text().strip() for path in (fortress.folder / "secrets").rglob("*") if path.is_file()]
+
+    said = done.out + done.told + "".join(path.read_text() for path in fortress.stack.folder.glob("*.log"))
+
+    assert "ready" in said
+    assert [word for word in words if word in said] == []
 
 
 def test_without_its_root_nothing_is_allowed(fortress: Fortress, boiler: Client) -> None:

@@ -430,6 +430,16 @@ def test_a_closed_way_to_redis_is_taken(url: str) -> None:
     assert redis_of(Settings(redis_url=url))
 
 
+@pytest.mark.parametrize(
+    "url", [f"redis://:{SECRET}/x@host", f"redis://:{SECRET}", f"redis://[{SECRET}", f"http://:{SECRET}@h", SECRET]
+)
+def test_what_is_no_redis_url_is_refused_without_showing_it(url: str) -> None:
+    with pytest.raises(SettingsError, match="FPBUS_REDIS_URL is no Redis URL") as refusal:
+        redis_of(Settings(redis_url=url))
+
+    assert SECRET not in f"{refusal.value} {refusal.value.__cause__}"
+
+
 def test_a_name_is_not_looked_up_to_tell_where_it_leads() -> None:
     assert not is_this_machine("localhost.example")
     assert not is_this_machine("127.0.0.1.example")
@@ -489,6 +499,22 @@ def test_a_service_that_redis_does_not_let_in_ends_and_says_so(
     redis.stop()
 
     told(done, 5, f"{redis.url} does not let us in", "FPBUS_REDIS_PASSWORD_FILE")
+
+
+def test_a_password_of_redis_is_read_again_at_each_connection(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("first\n")
+    address = redis_of(
+        Settings(redis_url="redis://127.0.0.1", redis_username="dispatcher", redis_password_file=str(secret))
+    )
+    login = address.options["credential_provider"]
+    said = [login.get_credentials()]
+
+    for new in ("second", ""):  # the last one is being written
+        secret.write_text(new)
+        said.append(login.get_credentials())
+
+    assert said == [("dispatcher", "first"), ("dispatcher", "second"), ("dispatcher", "second")]
 
 
 def test_a_dispatcher_gets_to_redis_with_tls_and_a_password_from_a_file(

@@ -7,7 +7,7 @@ import logging
 import re
 from dataclasses import dataclass, replace
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from fpbus.bus import BrokerAddress, Credentials, CredentialsError, is_this_machine, tls_trouble, weakness_of
 from fpbus.schemas import FpbusError
@@ -50,11 +50,7 @@ class RedisAddress:
 def redis_of(settings: Settings) -> RedisAddress:
     """Return where Redis is, and how to get in. Raises as `broker_of` does."""
     url = settings.need("redis_url")
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError:
-        raise SettingsError("The host in FPBUS_REDIS_URL cannot be read.") from None
+    parts, host = _read(url)
     in_url = Credentials(
         username=unquote(parts.username or "") or None,
         password=unquote(parts.password or "") or None,
@@ -69,6 +65,22 @@ def redis_of(settings: Settings) -> RedisAddress:
     own = replace(credentials, cert_file=settings.redis_cert_file)
     _check_files(own, tls=tls)
     return RedisAddress(_LOGIN.sub("", url), _options(own, tls=tls))
+
+
+def _read(url: str) -> tuple[SplitResult, str | None]:
+    """Take a URL apart; an error shows nothing of it, for what cannot be read may be a password."""
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 (raises for what is no number)
+    except ValueError:
+        parts = SplitResult("", "", "", "", "")
+    if parts.scheme not in {"redis", "rediss", "unix"} or "@" in parts.path:
+        raise SettingsError(
+            "FPBUS_REDIS_URL is no Redis URL.",
+            "It looks like rediss://user:password@host:6379/0, or unix:///run/redis.sock; in a password, '/' is "
+            "written %2F and '@' %40.",
+        )
+    return parts, parts.hostname
 
 
 def redis_refusal(error: BaseException, url: str) -> RedisRefusedError | None:

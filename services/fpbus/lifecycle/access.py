@@ -140,7 +140,7 @@ def _check_files(credentials: Credentials, *, tls: bool) -> None:
 
 def _insecure(what: str, weakness: str, setting: str, scheme: str) -> SettingsError:
     return SettingsError(
-        f"{what} is on another machine, {weakness}; whoever is on the way could read everything and run pipelines.",
+        f"{what} is on another machine, {weakness}; others could read what is said there, and run pipelines.",
         f"Use {scheme} and a login in {setting}. If the network is yours alone, say `allow_insecure: true` in "
         "conf/project.yml, or FPBUS_ALLOW_INSECURE=1.",
     )

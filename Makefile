@@ -22,7 +22,7 @@ demo: setup ## start everything in a new project and see messages become results
 	@$(BIN)/fpbus demo
 
 test: setup ## run all tests
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q --numprocesses 3 --dist worksteal
 
 check: setup ## ruff, mypy and pyright strict, import rules
 	$(BIN)/ruff check

@@ -224,14 +224,15 @@ def test_a_run_past_its_timeout_is_stopped(system: System, tmp_path: Path) -> No
 
 
 def test_a_running_run_can_be_cancelled(system: System, control: Control, tmp_path: Path) -> None:
-    run_id = system.begin("sleeps", seconds=1.9, started=str(tmp_path / "started"))
-    wait_for(lambda: "started" in system.statuses(run_id), what="started")
+    started = tmp_path / "started"
+    run_id = system.begin("sleeps", seconds=1.9, started=str(started))
+    horse = int(wait_for(lambda: started.exists() and started.read_text(), what="the pipeline"))
 
     control.cancel(run_id)
     result = system.device.wait_result(run_id, 5)
 
     assert (result["state"], result["error"]["code"]) == ("cancelled", "cancelled")
-    assert not psutil.pid_exists(int((tmp_path / "started").read_text()))
+    assert not psutil.pid_exists(horse)
 
 
 def test_a_waiting_run_can_be_cancelled_and_never_starts(system: System, control: Control, tmp_path: Path) -> None:

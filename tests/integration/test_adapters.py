@@ -109,7 +109,8 @@ class Judge(EdgeConnectionHook):
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("NOTED", str(tmp_path / "noted"))
     path, folder = list(sys.path), tmp_path / "project"
-    for file, text in {"pipelines/steps": STEPS, "pipelines/branches": BRANCHES, "hooks/audit": AUDIT}.items():
+    files = {"pipelines/steps": STEPS, "pipelines/branches": BRANCHES, "hooks/__init__": "", "hooks/audit": AUDIT}
+    for file, text in files.items():
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / f"{file}.py").write_text(text)
     (tmp_path / "noted").touch()

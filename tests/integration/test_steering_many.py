@@ -42,6 +42,7 @@ def raw(redis_server: Redis) -> Iterator[Any]:
 def queue(redis_server: Redis, raw: Any) -> Iterator[RunQueue]:
     made = RunQueue(redis_server.url, "token")
     assert made.hold_lease()
+    raw.persist("fpbus:dispatcher")  # nobody renews it here, and a test may take longer than it lasts
     yield made
     made.close()
 

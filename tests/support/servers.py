@@ -1,6 +1,8 @@
 """Real servers for tests: child processes on loopback, on a free port each, in a folder of their own."""
 
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -8,18 +10,28 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import pytest
 
 from support.waiting import wait_for
 
+_FIRST_PORT: Final = 10_000
+_FIRST_CLIENT_PORT: Final = 32_768  # from here on Linux takes ports for connections
+
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that stays free: the system gives it to no client, and no other worker of pytest-xdist takes it.
+
+    A server that a test kills finds it again, too.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    while True:
+        port = random.choice(range(_FIRST_PORT + worker, _FIRST_CLIENT_PORT, workers))
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def program(name: str) -> str:

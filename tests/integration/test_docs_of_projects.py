@@ -37,6 +37,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
 
 def test_the_readme_is_so(reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    reader.whole = True
     for block in blocks_of(ROOT / "README.md"):
         if block.language != "console":
             reader.do(block)

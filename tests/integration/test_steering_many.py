@@ -1,6 +1,7 @@
 """Looking at the runs in a real Redis, and cancelling and deleting many of them."""
 
 import itertools
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -42,9 +43,18 @@ def raw(redis_server: Redis) -> Iterator[Any]:
 def queue(redis_server: Redis, raw: Any) -> Iterator[RunQueue]:
     made = RunQueue(redis_server.url, "token")
     assert made.hold_lease()
-    raw.persist("fpbus:dispatcher")  # nobody renews it here, and a test may take longer than it lasts
+    ended = threading.Event()
+    renewing = threading.Thread(target=lambda: _renew(made, ended))  # as a dispatcher does, however long a test takes
+    renewing.start()
     yield made
+    ended.set()
+    renewing.join()
     made.close()
+
+
+def _renew(queue: RunQueue, ended: threading.Event) -> None:
+    while not ended.wait(1):
+        queue.hold_lease()
 
 
 @pytest.fixture

@@ -30,12 +30,15 @@ class Commands:
         self.folder = folder
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("FPBUS_")}
 
-    def __call__(self, *arguments: str, stdin: str = "", environment: Mapping[str, str] | None = None) -> Done:
+    def __call__(
+        self, *arguments: str, stdin: str = "", environment: Mapping[str, str] | None = None, together: bool = False
+    ) -> Done:
+        """Type a command; `together` puts what it tells between what it puts out, as a terminal does."""
         with TemporaryDirectory() as name:
             place = Path(name)
             (place / "in").write_text(stdin)
             everything = {**self.environment, **(environment or {})}
-            process = _processes.Process(target=_type, args=(arguments, self.folder, everything, place))
+            process = _processes.Process(target=_type, args=(arguments, self.folder, everything, place, together))
             process.start()
             process.join(_TIMEOUT_S)
             code = process.exitcode
@@ -43,10 +46,18 @@ class Commands:
             return Done(code, (place / "out").read_text(), (place / "told").read_text())
 
 
-def _type(arguments: tuple[str, ...], folder: Path, environment: dict[str, str], place: Path) -> NoReturn:
+def _type(
+    arguments: tuple[str, ...],
+    folder: Path,
+    environment: dict[str, str],
+    place: Path,
+    together: bool,  # noqa: FBT001 (passed on)
+) -> NoReturn:
     for number, (name, flags) in enumerate((("in", os.O_RDONLY), ("out", os.O_WRONLY), ("told", os.O_WRONLY))):
         os.dup2(os.open(place / name, flags | os.O_CREAT), number)
-    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115 (of this process)
+    if together:
+        os.dup2(1, 2)
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115 (of this process)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)

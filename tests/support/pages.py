@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from support.commands import Commands
 from support.waiting import wait_for
 
 ROOT: Final = Path(__file__).parents[2]
 _BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _CODE: Final = re.compile(r"  # exit code (\d+)")
 _ENDLESS: Final = re.compile(r"fpbus up\b|fpbus watch$|mosquitto_sub ")
+_PLAIN: Final = re.compile(r"fpbus [^|&;<>$`*]*$")
 _FILE: Final = re.compile(r"# ((?:conf|pipelines|hooks)/\S+\.(?:py|yml))\b")
 
 
@@ -43,11 +45,13 @@ class Reader:
 
     What a command is said to print has to be what it prints; `...` stands for anything. A command ends with 0, or with
     the code that a comment behind it says: `# exit code 4`. One that ends by Ctrl-C only goes on running; `said` holds
-    where it prints.
+    where it prints. Commands that need no shell share the imports of `support.commands`, which is most of their time;
+    a `whole` reader starts every one anew.
     """
 
     def __init__(self, folder: Path, **names: Any) -> None:
         self.folder = folder
+        self.whole = False
         self.names = names
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("FPBUS_")}
         self.environment["PATH"] = f"{Path(sys.executable).parent}:{self.environment['PATH']}:/usr/sbin"
@@ -72,21 +76,31 @@ class Reader:
         elif _ENDLESS.match(command):
             self._start(command)
         else:
-            done = subprocess.run(  # noqa: S602 (a command as the page has it)
-                command,
-                shell=True,
-                cwd=self.folder,
-                env=self.environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=120,
-                check=False,
-            )
-            assert done.returncode == code, f"$ {command}\nexit code {done.returncode}\n{done.stdout}"
-            assert not expected or _pattern(expected).fullmatch(f"{done.stdout}\n"), f"$ {command}\n{done.stdout}"
-            return done.stdout
+            ended, printed = self._fork(command) if _PLAIN.match(command) and not self.whole else self._shell(command)
+            assert ended == code, f"$ {command}\nexit code {ended}\n{printed}"
+            assert not expected or _pattern(expected).fullmatch(f"{printed}\n"), f"$ {command}\n{printed}"
+            return printed
         return ""
+
+    def _fork(self, command: str) -> tuple[int | None, str]:
+        fpbus = Commands(self.folder)
+        fpbus.environment = self.environment
+        done = fpbus(*shlex.split(command)[1:], together=True)
+        return done.code, done.out
+
+    def _shell(self, command: str) -> tuple[int, str]:
+        done = subprocess.run(  # noqa: S602 (a command as the page has it)
+            command,
+            shell=True,
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return done.returncode, done.stdout
 
     def _run(self, block: Block) -> None:
         """Run statements one by one; the value of one with a Python value as its comment has to be that value."""

@@ -1,8 +1,11 @@
 """Fixtures that start the real thing."""
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from support import postgres, servers
@@ -43,3 +46,17 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
     """The URL of an empty database on a real PostgreSQL."""
     with postgres.database(postgres_server) as url:
         yield url
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """After Ctrl-C let the workers of pytest-xdist stop what they started; it would kill them in the middle."""
+    if exitstatus != pytest.ExitCode.INTERRUPTED:
+        return
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells each worker, and then we do
+    elif session.config.getoption("numprocesses", None):
+        workers = psutil.Process().children()
+        for worker in workers:
+            worker.send_signal(signal.SIGINT)
+        psutil.wait_procs(workers, timeout=15)  # idle ones end with us only

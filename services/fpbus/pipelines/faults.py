@@ -70,6 +70,20 @@ def input_fault(graph: Any, final_vars: Sequence[str], inputs: Mapping[str, Any]
     return " ".join(fault for fault in faults if fault) or None
 
 
+def missing_inputs(graph: Any, final_vars: Sequence[str], inputs: Mapping[str, Any]) -> list[str]:
+    """Return the names of the inputs without which these outputs cannot be computed; none for an unknown output."""
+    if any(name not in graph.nodes for name in final_vars):
+        return []
+    needed, outside = graph.get_upstream_nodes(list(final_vars), dict(inputs), {})
+    given = {**graph.config, **inputs}
+    return sorted(
+        node.name
+        for node in outside
+        if node.name not in given
+        and (any(taker in needed and _requires(taker, node.name) for taker in node.depended_on_by))
+    )
+
+
 def guess(name: str, known: Iterable[str]) -> str:
     """Say which of the known names may be meant."""
     names = sorted(known)

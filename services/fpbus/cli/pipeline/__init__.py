@@ -6,6 +6,7 @@ from fpbus.cli.group import Commands
 from fpbus.cli.trigger import trigger
 
 from .check import check
+from .contract import schema
 from .drawing import save_dag, show_dag
 from .hook import add_hook
 from .listing import show_pipelines
@@ -19,7 +20,7 @@ from .triggering import explain_trigger
 
 pipeline = typer.Typer(cls=Commands, no_args_is_help=True, help="Make, run, look at, check and schedule pipelines.")
 for _command in (
-    *(run, new, delete, show_pipelines, show_summary, show_dag, save_dag, add_hook, check, export),
+    *(run, new, delete, show_pipelines, show_summary, schema, show_dag, save_dag, add_hook, check, export),
     *(schedule, schedule_all, explain_schedule, explain_trigger, pause, resume),
 ):
     pipeline.command()(_command)

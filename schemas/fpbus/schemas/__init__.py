@@ -24,6 +24,7 @@ from .calls import ShowRun as ShowRun
 from .calls import Stats as Stats
 from .calls import Submit as Submit
 from .calls import Submitted as Submitted
+from .calls import TriggerInfo as TriggerInfo
 from .calls import WorkerInfo as WorkerInfo
 from .calls import WorkersSet as WorkersSet
 from .codes import CallCode as CallCode
@@ -110,6 +111,7 @@ from .topic_filters import TopicFilter as TopicFilter
 from .topic_filters import topic_filter as topic_filter
 from .triggers import FORMATS as FORMATS
 from .triggers import TriggerConfig as TriggerConfig
+from .windows import WindowConfig as WindowConfig
 from .wire import JSON as JSON
 from .wire import MAX_NESTING as MAX_NESTING
 from .wire import MAX_PAYLOAD as MAX_PAYLOAD

@@ -99,6 +99,20 @@ class Queues(Struct, frozen=True, kw_only=True):
     held: list[HeldRuns] = []
 
 
+class TriggerInfo(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One trigger, and what became of the messages on its topic since counting began.
+
+    Messages that were `taken` are in runs, `held` by a window, `replaced` by a later one, or `discarded`. Others were
+    `passed` over, or `rejected`. Messages that came twice may be counted twice, save those of windows.
+    """
+
+    pipeline: str
+    trigger: str
+    topic: str
+    window: str | None = None
+    counts: dict[str, int] = {}
+
+
 class WorkerInfo(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One worker of a runner, and what it does now: `idle`, `busy`, or `leaving` after the run in hand.
 

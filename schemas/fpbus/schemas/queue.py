@@ -31,6 +31,7 @@ The keys under `rq:` are RQ's own, so that its tools see true queues, workers an
     fpbus:dispatcher            string  token of the active dispatcher
     fpbus:deliveries, :order    hash, list   packet ids of the session's last messages without a run id
     fpbus:counters              hash    what happened that no run tells: superseded results, lost leases
+    fpbus:triggers:counts       hash    what became of devices' messages, by `<pipeline>:<trigger>:<what>`
 
 An execution is `<run>:<attempt>.<worker>`: RQ reads the part behind the colon as its execution id.
 """
@@ -70,6 +71,7 @@ DISPATCHER: Final = "fpbus:dispatcher"
 DELIVERIES: Final = "fpbus:deliveries"
 DELIVERY_ORDER: Final = "fpbus:deliveries:order"
 COUNTERS: Final = "fpbus:counters"
+TRIGGER_COUNTS: Final = "fpbus:triggers:counts"
 
 #: Lua that ends a run for good. Both sides end runs: the runner what it ran, the dispatcher what died or
 #: never started. `run` names its registry: finished, failed or canceled. The outbox entry is written in

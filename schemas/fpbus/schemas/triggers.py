@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from .codes import Priority
 from .settings import MOST_SECONDS
 from .topic_filters import topic_filter
+from .windows import WindowConfig
 
 #: What paths and conditions begin with.
 FACTS: Final = ("payload", "topic", "captures", "properties", "received_at", "content_type", "qos")
@@ -80,6 +81,7 @@ class TriggerConfig(Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     priority: Priority | None = None
     expires_in_s: Annotated[float, Meta(gt=0, le=MOST_SECONDS)] | None = None
     retained: bool = False
+    window: WindowConfig | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be read, before any message comes."""

@@ -46,6 +46,7 @@ from fpbus.schemas import (
     StoredSchedule,
     Submit,
     Submitted,
+    TriggerInfo,
     WorkerInfo,
     WorkersSet,
     is_pipeline_name,
@@ -304,6 +305,10 @@ class Control:
                     raise explain(CallError(reply.error))
                 return msgspec.convert(reply.result, WorkersSet)
         raise NoAnswerError(f"{Role.RUNNER} {instance}", self._timeout_s, self._last_seen(Role.RUNNER))
+
+    def list_triggers(self) -> list[TriggerInfo]:
+        """Return which messages of devices start pipelines, and what became of those that came."""
+        return self._call(Role.DISPATCHER, "list_triggers", None, list[TriggerInfo])
 
     def queues(self) -> Queues:
         return self._call(Role.DISPATCHER, "queues", None, Queues)

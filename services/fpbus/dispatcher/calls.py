@@ -37,12 +37,14 @@ from fpbus.schemas import (
     ShowJob,
     Submit,
     Submitted,
+    TriggerInfo,
     topics,
 )
 from fpbus.schemas.queue import RunJob
 
 from .catalog import Catalog
 from .choosing import Chooser
+from .devices import triggers_of
 from .handlers import RefusedError, admit, request_again
 from .ids import mint_run_id
 from .ingress import Ingress, refusal_of, traced
@@ -85,6 +87,7 @@ class DispatcherCalls:
             "pause_pipeline": (NamePipeline, self.pause_pipeline),
             "resume_pipeline": (NamePipeline, self.resume_pipeline),
             "queues": (NoArguments, self.queues),
+            "list_triggers": (NoArguments, self.list_triggers),
         }
 
     def submit(self, submit: Submit) -> Submitted:
@@ -168,6 +171,10 @@ class DispatcherCalls:
             raise _not_found(asked.run_id, "what it was asked to do is no longer in Redis")
         again = request_again(request, asked.inputs, asked.new_run_id)
         return self._make(pipeline, again, retry_of=asked.run_id)
+
+    def list_triggers(self, _: NoArguments) -> list[TriggerInfo]:
+        """List all triggers with what became of their messages."""
+        return triggers_of(self._catalog.rules, at_once(self._queue.windows.counts))
 
     def pause_pipeline(self, named: NamePipeline) -> PipelineSwitched:
         """Start no more runs of a pipeline. New ones are accepted, and wait."""

@@ -1,16 +1,16 @@
 """Messages of devices: what the project's triggers make of them, and what is told of those that start nothing."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from fpbus.bus import Bus, Delivery, Inbox
-from fpbus.schemas import LimitsConfig, encode
+from fpbus.schemas import LimitsConfig, TriggerInfo, encode
 from fpbus.triggers import Codec, Message, Pass, Refusal, Start, TriggerTable, unwrap
 from fpbus.triggers import RefusedError as UnreadableError
 
@@ -69,11 +69,11 @@ class Devices:
         except RefusedError as refused:
             self._refuse(start, delivery, refused)
             return
-        self._count(start, "started")
+        if start.config.window is None:  # else its window counts it
+            self._count(start, "taken")
         job = msgspec.structs.replace(admission.job, hops=start.hops)
-        yield replace(
-            admission, job=job, digest=digest_of_message(start, delivery), source=f"{start.pipeline}:{start.trigger}"
-        )
+        digest = digest_of_message(start, delivery)
+        yield replace(admission, job=job, digest=digest, trigger=start.trigger, window=start.config.window)
 
     def _refuse(
         self, verdict: Start | Refusal, delivery: Delivery, refused: RefusedError, reply_to: str | None = None
@@ -98,6 +98,32 @@ def opened(delivery: Delivery) -> tuple[Delivery, str | None]:
         return delivery, None
     carried = replace(delivery, payload=message.payload, content_type=message.content_type, user=message.properties)
     return carried, event_id
+
+
+def triggers_of(rules: Rules, counts: Mapping[tuple[str, str], Mapping[str, int]]) -> list[TriggerInfo]:
+    """List the triggers of these rules with their counts."""
+    table = TriggerTable(rules.pipelines, rules.limits, _no_codec, rules.root)
+    return [
+        TriggerInfo(
+            pipeline=trigger.pipeline,
+            trigger=trigger.name,
+            topic=trigger.config.topic,
+            window=str(trigger.config.window.__struct_config__.tag) if trigger.config.window else None,
+            counts=_with_held(counts.get((trigger.pipeline, trigger.name), {}), windowed=bool(trigger.config.window)),
+        )
+        for trigger in table.triggers
+    ]
+
+
+def _with_held(counts: Mapping[str, int], *, windowed: bool) -> dict[str, int]:
+    if not windowed:
+        return dict(counts)
+    over = sum(counts.get(name, 0) for name in ("ran", "replaced", "discarded"))
+    return {**counts, "held": counts.get("taken", 0) - over}
+
+
+def _no_codec(name: str, message: Message) -> Any:
+    raise AssertionError(f"nothing is read here, not even {message.topic} by {name}")
 
 
 def message_of(delivery: Delivery, now: datetime) -> Message:

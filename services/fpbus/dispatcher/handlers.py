@@ -26,6 +26,7 @@ from fpbus.schemas import (
     RunState,
     TooDeepError,
     UnknownFieldError,
+    WindowConfig,
     WireError,
     decode,
     is_pipeline_name,
@@ -54,15 +55,16 @@ class Rules:
 class Admission:
     """A message that becomes a run, or is one again. `minted`: the id is ours, the publisher gave none.
 
-    `expired`: it is too late for a new run; one that is there already gets the answer that it got before. `source`
-    tells the runs of one message apart.
+    `expired`: it is too late for a new run; one that is there already gets the answer that it got before. `trigger` is
+    the one that a device's message has met, and `window` where that has it wait for others.
     """
 
     job: RunJob
     digest: bytes
     minted: bool
     expired: bool = False
-    source: str = ""
+    trigger: str = ""
+    window: WindowConfig | None = None
 
 
 class RefusedError(Exception):

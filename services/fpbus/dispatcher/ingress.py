@@ -25,25 +25,42 @@ from .handlers import (
 from .ids import mint_run_id
 from .queue import Outcome, Submission
 from .refusing import Refuser
+from .windows import Entry, Taken
 
 log = logging.getLogger(__name__)
 
 Submit = Callable[[Sequence[Submission]], list[Outcome]]
+Take = Callable[[Sequence[Entry]], list[Taken]]
 
 
 class Ingress:
-    """Makes runs of messages. `submit` returns only when Redis has them."""
+    """Makes runs of messages. `submit` returns only when Redis has them, and `take` when their windows have them."""
 
-    def __init__(self, bus: Bus, catalog: Catalog, devices: Devices, refuser: Refuser, submit: Submit) -> None:
+    def __init__(  # noqa: PLR0917 (its surroundings)
+        self, bus: Bus, catalog: Catalog, devices: Devices, refuser: Refuser, submit: Submit, take: Take
+    ) -> None:
         self._bus = bus
         self._catalog = catalog
         self._devices = devices
         self._refuser = refuser
         self._submit = submit
+        self._take = take
 
     def handle(self, deliveries: Sequence[Delivery]) -> None:
         """Answer every message with `accepted` or `rejected`. A repeat gets the answer that the first one got."""
         admitted = [(delivery, admission) for delivery in deliveries for admission in self._admissions(delivery)]
+        self._keep([pair for pair in admitted if pair[1].window is not None])
+        self._start([pair for pair in admitted if pair[1].window is None])
+
+    def _keep(self, admitted: Sequence[tuple[Delivery, Admission]]) -> None:
+        """Put messages into their windows. What comes of them is told when they close."""
+        late = [(delivery, admission) for delivery, admission in admitted if admission.expired]
+        for delivery, admission in late:
+            self._refuser.refuse(delivery, expired(admission.job.request), admission.job.pipeline)
+        if len(late) < len(admitted):
+            self._take([_entry(*pair) for pair in admitted if not pair[1].expired])
+
+    def _start(self, admitted: Sequence[tuple[Delivery, Admission]]) -> None:
         if not admitted:
             return
         outcomes = self._submit([_submission(*pair) for pair in admitted])
@@ -137,6 +154,27 @@ def status_of(admission: Admission, outcome: Outcome) -> RunStatus:
     )
 
 
+def _packet(delivery: Delivery, admission: Admission) -> str | None:
+    """Name what a message without a number was delivered as, and for what."""
+    if not (admission.minted and delivery.qos):
+        return None
+    return f"{delivery.packet_id}:{admission.job.pipeline}:{admission.trigger}"
+
+
+def _entry(delivery: Delivery, admission: Admission) -> Entry:
+    assert admission.window is not None
+    return Entry(
+        admission.job,
+        admission.trigger,
+        admission.window,
+        admission.digest,
+        delivery=_packet(delivery, admission),
+        again=delivery.duplicate,
+        number=None if admission.minted else admission.job.run_id,
+    )
+
+
 def _submission(delivery: Delivery, admission: Admission) -> Submission:
-    packet = f"{delivery.packet_id}:{admission.source}" if admission.minted and delivery.qos else None
-    return Submission(admission.job, admission.digest, packet, delivery.duplicate, admission.expired)
+    return Submission(
+        admission.job, admission.digest, _packet(delivery, admission), delivery.duplicate, admission.expired
+    )

@@ -37,6 +37,7 @@ from fpbus.schemas.queue import (
     PAUSED,
     QUEUE,
     SCHEDULED,
+    TRIGGER_COUNTS,
     Execution,
     ForeignJobError,
     RunJob,
@@ -269,6 +270,14 @@ class RunQueue:
     def forget(self, run_ids: Iterable[str]) -> None:
         """Let go of results that the history has."""
         self._run(self._forget, KEEP_RECORDED_S, *run_ids)
+
+    def count_messages(self, counts: Mapping[str, int]) -> None:
+        """Add to what became of devices' messages, by `<pipeline>:<trigger>:<what>`."""
+        if counts:
+            with self._redis.pipeline(transaction=False) as pipeline:
+                for name, number in counts.items():
+                    pipeline.hincrby(TRIGGER_COUNTS, name, number)
+                pipeline.execute()
 
     def ended(self, most: int) -> list[tuple[str, RunJob | None, RunResult | None]]:
         """Return runs whose end makes others, the first that ended first, with what is still known of them."""

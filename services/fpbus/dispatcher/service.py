@@ -40,6 +40,7 @@ from fpbus.triggers import CodecProcess
 
 from .calls import DispatcherCalls
 from .catalog import Catalog
+from .closing import Closing
 from .devices import Devices
 from .following import Following
 from .handlers import Rules, expired_result, lost_result
@@ -47,6 +48,7 @@ from .ingress import Ingress
 from .overflow import Overflow
 from .queue import REMEMBERED_DELIVERIES, FencedError, Lost, Outcome, RunQueue, Submission
 from .refusing import Refuser
+from .windows import Entry, Taken
 
 log = logging.getLogger(__name__)
 
@@ -99,9 +101,10 @@ class DispatcherService:
         refuser = Refuser(self._bus, catalog)
         self._codecs = CodecProcess(settings.project_dir)
         self._devices = Devices(self._bus, self._inbox, refuser, self._codecs)
-        self._ingress = Ingress(self._bus, catalog, self._devices, refuser, self._submit_held)
+        self._ingress = Ingress(self._bus, catalog, self._devices, refuser, self._submit_held, self._take_held)
         calls = DispatcherCalls(self._bus, queue, catalog, self._ingress, self._submit, self._publish_end)
         self._overflow = Overflow(queue, self._publish_end, calls.nudge)
+        self._closing = Closing(self._bus, queue, queue.submit)
         self._following = Following(self._bus, queue, queue.submit, lambda: catalog.rules)
         self._calls = Answerer(self._bus, Role.DISPATCHER, settings.instance, calls.verbs())
 
@@ -210,6 +213,8 @@ class DispatcherService:
                 self._unless_redis_is_away(self._tick)
             elif self._ends.take(MOST_RECEIPTS, 0.0):
                 self._unless_redis_is_away(self._following.settle)
+            elif self._closing.wait_s(TICK_S) < TICK_S:
+                self._unless_redis_is_away(self._closing.settle)
 
     def _unless_redis_is_away(self, act: Callable[[], None]) -> None:
         """Do something in Redis; while it is away go on serving, so that who calls is told `unavailable` at once."""
@@ -229,7 +234,7 @@ class DispatcherService:
 
         A script, a wake-up and a write cost the same for many as for one. A message after a pause waits for nothing.
         """
-        batch = self._inbox.take(BATCH, TICK_S)
+        batch = self._inbox.take(BATCH, self._closing.wait_s(TICK_S))
         if batch and time.monotonic() - self._handled_at < BUSY_S:
             self._stop.wait(GATHER_S)
             batch += self._inbox.take(BATCH - len(batch), 0.0)
@@ -249,6 +254,15 @@ class DispatcherService:
 
     def _submit_held(self, submissions: Sequence[Submission]) -> list[Outcome]:
         return self._held(lambda: self._submit(submissions))
+
+    def _take_held(self, entries: Sequence[Entry]) -> list[Taken]:
+        def take() -> list[Taken]:
+            if self._new_session:
+                self._queue.forget_deliveries()
+                self._new_session = False
+            return self._queue.windows.take(entries, remembered=self._queue.remembered_deliveries)
+
+        return self._held(take)
 
     def _submit(self, submissions: Sequence[Submission]) -> list[Outcome]:
         if self._new_session:
@@ -307,7 +321,9 @@ class DispatcherService:
             self._settle(lost)
         for payload in self._queue.unrecorded():
             self._publish_again(decode(payload, RunResult))
-        self._following.settle()  # last, because a full Redis refuses new runs
+        self._queue.count_messages(self._devices.take_counts())
+        self._closing.settle()  # last, because a full Redis refuses new runs
+        self._following.settle()
 
     def _expire(self) -> None:
         """End what waits longer than it may, also where no worker is that would find out."""
@@ -328,6 +344,7 @@ class DispatcherService:
     def _follow_triggers(self, rules: Rules) -> None:
         self._devices.follow(rules)
         self._queue.remembered_deliveries = REMEMBERED_DELIVERIES * self._devices.runs_per_message
+        self._queue.windows.batch_bytes = rules.limits.payload_bytes
 
     def _listen_for_ends(self, rules: Rules) -> None:
         """Be woken when a run ends that others follow, so that those need not wait for the next tick."""

@@ -13,7 +13,7 @@ message of its key.
     fpbus:window:number:<of>:<number>   string  the run of a message that has a number of its own
     fpbus:windows:due                   zset    open windows, by when they are due (ms)
     fpbus:windows:closed                zset    runs that are to be made, in the order in which their windows began
-    fpbus:windows:counts                hash    what became of messages, by `<of>:<what>`
+    fpbus:triggers:counts                hash    what became of messages, by `<of>:<what>`
     fpbus:windows:deliveries, :order    hash, list   packet ids of the session's last messages without a number
     fpbus:windows:seq                   string  how many windows there were
 
@@ -56,7 +56,7 @@ local function count(of, what, by)
 end
 
 local function write_counts()
-  for name, by in pairs(counts) do redis.call('HINCRBY', 'fpbus:windows:counts', name, by) end
+  for name, by in pairs(counts) do redis.call('HINCRBY', 'fpbus:triggers:counts', name, by) end
 end
 
 local function now_ms(given)
@@ -172,7 +172,7 @@ class Windows:
         were not taken.
         """
         found: dict[tuple[str, str], dict[str, int]] = {}
-        for name, number in self._redis.hgetall("fpbus:windows:counts").items():
+        for name, number in self._redis.hgetall("fpbus:triggers:counts").items():
             pipeline, trigger, what = name.decode().split(":")
             found.setdefault((pipeline, trigger), {})[what] = int(number)
         return found

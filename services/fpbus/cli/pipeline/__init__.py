@@ -16,12 +16,12 @@ from .scheduling import explain_schedule, schedule, schedule_all
 from .summary import show_summary
 from .switching import pause, resume
 from .transfer import export, import_
-from .triggering import explain_trigger
+from .triggering import explain_trigger, show_triggers
 
 pipeline = typer.Typer(cls=Commands, no_args_is_help=True, help="Make, run, look at, check and schedule pipelines.")
 for _command in (
     *(run, new, delete, show_pipelines, show_summary, schema, show_dag, save_dag, add_hook, check, export),
-    *(schedule, schedule_all, explain_schedule, explain_trigger, pause, resume),
+    *(schedule, schedule_all, explain_schedule, explain_trigger, show_triggers, pause, resume),
 ):
     pipeline.command()(_command)
 pipeline.command("import")(import_)

@@ -1,26 +1,46 @@
-"""`fpbus pipeline explain-trigger`: what a device's message would start, and what it would not, and why."""
+"""`fpbus pipeline explain-trigger` and `show-triggers`: what messages of devices start."""
 
 import contextlib
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from fpbus.cli.connecting import connected
 from fpbus.cli.inputs import read_bytes, read_pairs
-from fpbus.cli.options import FormatOption
+from fpbus.cli.options import FormatOption, ProjectOption
 from fpbus.cli.output import Columns, show_list
+from fpbus.cli.profiles import ProfileOption
 
 from .options import BaseDirOption, StorageOptionsOption, project_folder
 
 if TYPE_CHECKING:
+    from fpbus.schemas import TriggerInfo
     from fpbus.triggers import Verdict
+
+
+def _count(name: str, info: "TriggerInfo") -> str:
+    count = info.counts.get(name)
+    return "" if count is None else str(count)
+
 
 _COLUMNS: Final[Columns] = {
     "PIPELINE": lambda told: told["pipeline"],
     "TRIGGER": lambda told: told["trigger"],
     "BECOMES": lambda told: told["becomes"],
     "BECAUSE": lambda told: told["because"],
+}
+_TRIGGERS: Final[Columns] = {
+    "PIPELINE": lambda info: info.pipeline,
+    "TRIGGER": lambda info: info.trigger,
+    "TOPIC": lambda info: info.topic,
+    "WINDOW": lambda info: info.window or "",
+    **{
+        name.upper(): partial(_count, name)
+        for name in ("taken", "runs", "held", "replaced", "discarded", "passed", "rejected")
+    },
 }
 
 
@@ -58,6 +78,12 @@ def explain_trigger(  # noqa: PLR0917 (Typer makes options of them)
     show_list(told, _COLUMNS, style, f"No trigger listens on {topic!r}.")
     if not told:
         raise typer.Exit(4)
+
+
+def show_triggers(style: FormatOption = "table", profile: ProfileOption = None, project: ProjectOption = None) -> None:
+    """List which topics start pipelines, and what became of the messages that came there."""
+    with connected(project, profile) as control:
+        show_list(control.list_triggers(), _TRIGGERS, style, "No pipeline has triggers.")
 
 
 def _tell(verdict: "Verdict") -> dict[str, Any]:

@@ -1,21 +1,28 @@
 """The documentation: what it says is done and compared, and what there is to say is there."""
 
+import io
 import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
+import cbor2
 import msgspec
+import pyarrow as pa
 import pytest
+from google.protobuf import struct_pb2  # type: ignore[import-untyped]  # it has no hints
 from msgspec import Struct, structs
 
 from fpbus.pipelines import Project
 from fpbus.project import make_project
 from fpbus.project.pipeline_template import make_pipeline
 from fpbus.schemas import PipelineConfig, ProjectConfig
+from fpbus.schemas.windows import BatchWindow
+from fpbus.triggers import Message, ProjectCodecs
 from support.pages import ROOT, Reader, blocks_of, cells
 from support.servers import Broker, Redis
 from support.stack import Stack
@@ -83,6 +90,29 @@ def test_the_page_of_devices_that_publish_is_so(
         assert len(stack.wait_records(3)) == 3
     finally:
         stack.stop()
+
+
+def test_the_page_of_devices_is_so(reader: Reader) -> None:
+    for block in blocks_of(DOCS / "devices.md"):
+        if block.language != "c":
+            reader.do(block)
+
+    report = Project.load(reader.folder).graph("report").config.triggers[0].window
+    assert report == BatchWindow(size=60, max_wait_s=900, as_input="readings")
+    codecs = ProjectCodecs(reader.folder)
+    table, message = pa.table({"t": [1.5]}), struct_pb2.Struct()
+    message.update({"t": 1.5})
+    arrow = io.BytesIO()
+    with pa.ipc.new_stream(arrow, table.schema) as writer:
+        writer.write_table(table)
+    for codec, payload in {
+        "yaml": b"[{t: 1.5}]",
+        "arrow": arrow.getvalue(),
+        "cbor": cbor2.dumps([{"t": 1.5}]),
+        "protobuf": message.SerializeToString(),
+    }.items():
+        value = codecs(f"pipelines.decoding.read_{codec}", Message("t", payload, datetime.now(UTC)))
+        assert value in ([{"t": 1.5}], {"t": 1.5})
 
 
 def test_the_security_page_is_so(reader: Reader) -> None:

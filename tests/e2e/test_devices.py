@@ -8,6 +8,9 @@ from typing import Any
 
 import paho.mqtt.client as paho
 
+from fpbus.control import Control
+from fpbus.lifecycle import Settings
+from fpbus.schemas import TriggerInfo
 from support.device import Device
 from support.stack import Stack
 from support.waiting import wait_for
@@ -144,3 +147,80 @@ def test_a_cloud_event_on_a_run_topic_is_one_run_however_often_it_comes(stack: S
     wait_for(device.rejections, 10, "the rejection")
     assert stack.executions() == [20, 20]
     assert device.rejections()[0]["field"] == "$.specversion"
+
+
+BATCHES = """
+run:
+  final_vars: [seen]
+triggers:
+  - topic: meters/{meter}
+    key: captures.meter
+    inputs: {n: payload.n}
+    window: {kind: batch, size: 20, max_wait_s: 1, as: readings}
+"""
+
+
+def test_messages_in_windows_are_in_one_run_each_though_dispatchers_die(stack: Stack, device: Device) -> None:
+    stack.add_pipeline("report", "def seen(readings: list) -> list:\n    return readings\n", BATCHES)
+    stack.start()
+    count, chance = 1000, random.Random(3)
+
+    def publish() -> None:
+        for number in range(count):
+            device.publish(f"meters/{number % 4}", {"n": number}).wait_for_publish(30)
+
+    publisher = threading.Thread(target=publish)
+    publisher.start()
+    for kill in range(3):
+        least = chance.randint(kill * 8, kill * 8 + 8)
+        wait_for(functools.partial(has_results, device, least), 60, f"{least} batches")
+        stack.restart("dispatcher")
+    publisher.join()
+
+    wait_for(lambda: len(numbers(device)) >= count, 60, "all messages")
+    stack.wait_records(len(device.result_counts()))
+    assert sorted(numbers(device)) == list(range(count))
+    (told,) = triggers_of(stack)
+    assert (told.trigger, told.window) == ("0", "batch")
+    runs = len(device.result_counts())
+    assert told.counts == {"taken": count, "ran": count, "runs": runs, "held": 0} | {
+        name: told.counts[name] for name in ("repeated",) if name in told.counts
+    }
+
+
+def has_results(device: Device, least: int) -> bool:
+    return len(device.result_counts()) > least
+
+
+def numbers(device: Device) -> list[int]:
+    """Return the numbers of all messages that are in a run, once for each run."""
+    by_run = {each["run_id"]: each["outputs"]["seen"]["json"] for each in device.results()}
+    return [reading["n"] for readings in by_run.values() for reading in readings]
+
+
+def triggers_of(stack: Stack) -> list[TriggerInfo]:
+    with Control.connect(Settings(mqtt_url=stack.environment["FPBUS_MQTT_URL"])) as control:
+        return control.list_triggers()
+
+
+def test_debounce_throttle_and_latest_run_what_they_say(stack: Stack, device: Device) -> None:
+    for name, window in {
+        "last": "{kind: debounce, quiet_s: 0.5}",
+        "first": "{kind: throttle, every_s: 60}",
+        "both": "{kind: latest, every_s: 1}",
+    }.items():
+        trigger = f"triggers:\n  - topic: doors/+\n    inputs: {{n: payload.n}}\n    window: {window}\n"
+        stack.add_pipeline(name, "def seen(n: int) -> int:\n    return n\n", trigger)
+    stack.start()
+
+    for number in range(10):
+        device.publish("doors/1", {"n": number})
+
+    wait_for(lambda: len(device.result_counts()) >= 4, 30, "four runs")
+    stack.wait_records(4)
+    seen = sorted((each["pipeline"], each["outputs"]["seen"]["json"]) for each in device.results())
+    assert seen == [("both", 0), ("both", 9), ("first", 0), ("last", 9)]
+    counts = {each.pipeline: each.counts for each in triggers_of(stack)}
+    assert counts["first"]["discarded"] == 9
+    assert counts["last"]["replaced"] == 9
+    assert counts["both"]["replaced"] == 8

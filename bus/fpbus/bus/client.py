@@ -116,11 +116,12 @@ class Bus:
                 disconnected=self._on_disconnected,
                 taken_over=self._on_taken_over,
                 will=self._will,
+                listening=self._connected.set,
             )
         )
 
     def wait_connected(self, timeout_s: float) -> bool:
-        """Tell whether there is a connection, after `timeout_s` at the latest.
+        """Tell whether there is a connection that hears what was subscribed to, after `timeout_s` at the latest.
 
         Raises `BrokerRefusedError` or `CredentialsError` when there was none yet, and waiting will not bring one.
         """
@@ -287,7 +288,6 @@ class Bus:
 
     def _on_connected(self, session_present: bool) -> None:  # noqa: FBT001 (the hook's own shape)
         self._was_connected = True
-        self._connected.set()
         if self._presence is not None:
             self._announce(self._presence)
         for listener in self._session_listeners:

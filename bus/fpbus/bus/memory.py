@@ -228,6 +228,7 @@ class MemoryTransport:
         self._let_go()
         self._broker.subscribe(self, self._filters)
         self._tell("connected", session_present)
+        self._tell("listening")
         waiting, self._waiting = self._waiting, []
         for send in waiting:
             send()

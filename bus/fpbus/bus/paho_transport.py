@@ -264,7 +264,10 @@ class PahoTransport:
             # A filter that the session has is not sent again: on 3.1.1 that would replay retained messages.
             self._ask_for({name: qos for name, qos in self._filters.items() if name not in self._subscribed})
             self._connected.set()
+            waiting = bool(self._asked)
         self._guard("connected", flags.session_present)
+        if not waiting:
+            self._guard("listening")
 
     def _let_go(self) -> None:
         """Unsubscribe from what nobody wants any more; a session may still have it."""
@@ -290,11 +293,15 @@ class PahoTransport:
         self, _client: paho.Client, _data: Any, packet_id: int, codes: list[ReasonCode], _properties: Any
     ) -> None:
         with self._lock:
+            was_waiting = bool(self._asked)
             asked = self._asked.pop(packet_id, [])
+            listening = was_waiting and not self._asked
             refused = [name for name, code in zip(asked, codes, strict=False) if code.is_failure]
             self._subscribed.update(name for name in asked if name not in refused)
         if refused:
             log.error("%s refused %s the subscription of %s", self._address, self._client_id, ", ".join(refused))
+        if listening:
+            self._guard("listening")
 
     def _on_disconnect(
         self, _client: paho.Client, _data: Any, flags: paho.DisconnectFlags, reason: ReasonCode, _properties: Any

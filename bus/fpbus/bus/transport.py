@@ -57,7 +57,8 @@ class Will:
 class Hooks:
     """What a transport tells its bus.
 
-    `connected` hears whether the broker still had the session. `taken_over` means that another client
+    `connected` hears whether the broker still had the session, `listening` comes when it has also answered what was
+    subscribed to before: from then on nothing is missed. `taken_over` means that another client
     has come with our id: the transport has stopped and will not come back by itself.
     """
 
@@ -66,6 +67,7 @@ class Hooks:
     disconnected: Callable[[str], None]
     taken_over: Callable[[str], None]
     will: Callable[[], Will | None]
+    listening: Callable[[], None] = lambda: None
 
 
 class Sending(Protocol):

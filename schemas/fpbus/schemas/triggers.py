@@ -107,6 +107,11 @@ class TriggerConfig(Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
         return [self.run_id] if isinstance(self.run_id, str) else self.run_id or []
 
 
+def reply_filter(reply_to: str) -> str:
+    """Return the filter that matches all topics a `reply_to` may lead to."""
+    return "/".join("+" if "{" in level else level for level in reply_to.split("/"))
+
+
 def check_path(path: str, captures: list[str]) -> None:
     """Raise `ValueError` for a path that leads nowhere in any message."""
     first, _, rest = path.partition(".")

@@ -9,12 +9,13 @@ import hashlib
 import os
 import re
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from fpbus.schemas import MAX_PAYLOAD, FpbusError, Role
+from fpbus.schemas import MAX_PAYLOAD, FpbusError, Role, TriggerConfig
 
-from .rights import OPERATOR, OWN_REPLIES, SERVICES, acl_text, device, redis_acl_text
+from .rights import OPERATOR, OWN_REPLIES, SERVICES, acl_text, device, redis_acl_text, services
 
 _DEVICE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 #: Begins the client ids of services: on the devices' listener the user name is the client id.
@@ -75,7 +76,14 @@ class DeviceNameError(FpbusError):
         )
 
 
-def write_accounts(folder: Path, devices: list[str], root: str, port: int, device_port: int) -> list[Path]:
+def write_accounts(  # noqa: PLR0917 (all of them are written)
+    folder: Path,
+    devices: list[str],
+    root: str,
+    port: int,
+    device_port: int,
+    triggers: Sequence[TriggerConfig] = (),
+) -> list[Path]:
     """Write all files, for these devices and those that are there already; return their paths.
 
     Raises `DeviceNameError`, and `OSError` where nothing can be written.
@@ -89,7 +97,7 @@ def write_accounts(folder: Path, devices: list[str], root: str, port: int, devic
     theirs = {name: _secret(folder / "secrets" / "devices" / name) for name in sorted({*known, *devices})}
     redis = {role: _secret(folder / "secrets" / "redis" / role) for role in (Role.DISPATCHER, Role.RUNNER)}
     texts = {
-        "acl": acl_text([*SERVICES, OPERATOR], root, (OWN_REPLIES,)),
+        "acl": acl_text([*services(triggers), OPERATOR], root, (OWN_REPLIES,)),
         "passwords": _passwords(own),
         "devices.acl": acl_text([device(name) for name in theirs], root),
         "devices.passwords": _passwords(theirs),

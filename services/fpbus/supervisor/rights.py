@@ -5,9 +5,11 @@ whole levels, so it cannot tell whose run a topic `pipelines/+/runs/<run>/result
 each has its answers below its own name (`reply_to`).
 """
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from fpbus.schemas import Role, topics
+from fpbus.schemas import Role, TriggerConfig, topic_filter, topics
+from fpbus.schemas.triggers import reply_filter
 
 #: Where devices publish what they measure and are answered: each below its own name.
 DEVICES: Final = "devices"
@@ -22,11 +24,13 @@ OWN_REPLIES: Final = topics.reply("%c")
 
 
 class Account(NamedTuple):
-    """A user of the broker, and the topic filters that it may read and write."""
+    """A user of the broker, and the topic filters that it may read and write; those `outside` have no root."""
 
     name: str
     reads: tuple[str, ...]
     writes: tuple[str, ...]
+    outside_reads: tuple[str, ...] = ()
+    outside_writes: tuple[str, ...] = ()
 
 
 def _service(role: Role, reads: tuple[str, ...], writes: tuple[str, ...]) -> Account:
@@ -70,6 +74,18 @@ OPERATOR: Final = Account(
 )
 
 
+def services(triggers: Sequence[TriggerConfig]) -> list[Account]:
+    """Return the accounts of the services of a project with these triggers: they hear and answer its devices."""
+    heard = tuple(sorted({topic_filter(trigger.topic).mqtt for trigger in triggers}))
+    answered = tuple(sorted({reply_filter(trigger.reply_to) for trigger in triggers if trigger.reply_to}))
+    rights = {Role.DISPATCHER.value: (heard, answered), Role.RUNNER.value: ((), answered)}
+    return [
+        account._replace(outside_reads=reads, outside_writes=writes)
+        for account in SERVICES
+        for reads, writes in [rights.get(account.name, ((), ()))]
+    ]
+
+
 def device(name: str) -> Account:
     """Return the rights of a device: ask for runs, and whatever it likes below its own name."""
     own = f"{DEVICES}/{name}/#"
@@ -86,6 +102,8 @@ def acl_text(accounts: list[Account], root: str, patterns: tuple[str, ...] = ())
         lines += [f"topic readwrite {before}{name}" for name in both]
         lines += [f"topic read {before}{name}" for name in account.reads if name not in both]
         lines += [f"topic write {before}{name}" for name in account.writes if name not in both]
+        lines += [f"topic read {name}" for name in account.outside_reads]
+        lines += [f"topic write {name}" for name in account.outside_writes]
     return "\n".join(lines).strip() + "\n"
 
 

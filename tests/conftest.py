@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,14 @@ import psutil
 import pytest
 
 from support import postgres, servers
+
+
+@pytest.fixture(autouse=True)
+def own_path() -> Iterator[None]:
+    """Take projects off Python's path again: their modules have names that others' have, too."""
+    path = list(sys.path)
+    yield
+    sys.path[:] = path
 
 
 @pytest.fixture

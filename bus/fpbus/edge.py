@@ -246,7 +246,8 @@ class _Outbox:
                 yield self._db
                 self._db.execute("commit")
             except BaseException as error:
-                self.count, self._bytes = before
+                if isinstance(error, sqlite3.Error) or self._db.in_transaction:  # else Ctrl-C came after the commit
+                    self.count, self._bytes = before
                 with contextlib.suppress(sqlite3.Error):
                     self._db.execute("rollback")
                 if isinstance(error, sqlite3.Error):

@@ -103,8 +103,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 @pytest.fixture(scope="module")
 def runner(place: Place) -> Iterator[Process]:
-    """One runner that stays for all tests."""
-    process = place.runner("stays", "--workers", "2").wait_ready()
+    """One runner that stays for all tests, and serves no queue with a name of its own."""
+    process = place.runner("stays", "--workers", "2", "--queue-names", "high,default,low").wait_ready()
     yield process
     process.kill(signal.SIGTERM)
 

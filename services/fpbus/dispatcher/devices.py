@@ -109,17 +109,18 @@ def triggers_of(rules: Rules, counts: Mapping[tuple[str, str], Mapping[str, int]
             trigger=trigger.name,
             topic=trigger.config.topic,
             window=str(trigger.config.window.__struct_config__.tag) if trigger.config.window else None,
-            counts=_with_held(counts.get((trigger.pipeline, trigger.name), {}), windowed=bool(trigger.config.window)),
+            counts=_complete(counts.get((trigger.pipeline, trigger.name), {}), windowed=bool(trigger.config.window)),
         )
         for trigger in table.triggers
     ]
 
 
-def _with_held(counts: Mapping[str, int], *, windowed: bool) -> dict[str, int]:
-    if not windowed:
-        return dict(counts)
-    over = sum(counts.get(name, 0) for name in ("ran", "replaced", "discarded"))
-    return {**counts, "held": counts.get("taken", 0) - over}
+def _complete(counts: Mapping[str, int], *, windowed: bool) -> dict[str, int]:
+    """Fill in what has not been counted yet, and what waits in windows now."""
+    names = ("taken", "passed", "rejected", *(("runs", "ran", "replaced", "discarded") if windowed else ()))
+    full = {**dict.fromkeys(names, 0), **counts}
+    held = {"held": full["taken"] - full["ran"] - full["replaced"] - full["discarded"]} if windowed else {}
+    return full | held
 
 
 def _no_codec(name: str, message: Message) -> Any:

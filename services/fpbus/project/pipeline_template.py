@@ -65,6 +65,9 @@ params:
 #   id: {name}
 #   enabled: true              # also priority, key, and all of `run:` for scheduled runs
 
+# Messages of devices that start it.
+# triggers: []                 # such as [{{topic: "sensors/{{room}}", inputs: {{celsius: payload.t}}}}]
+
 # How many of its runs may run at a time, and what becomes of one more: queue, cancel-running or skip.
 # limits: {{}}                   # such as {{max_running: 2, max_running_per_key: 1, when_full: queue, rate: 100/min}}
 

@@ -136,7 +136,9 @@ triggers:
 
 def test_a_cloud_event_on_a_run_topic_is_one_run_however_often_it_comes(stack: Stack, device: Device) -> None:
     stack.start()
-    event = {"specversion": "1.0", "id": "1", "source": "/boiler/7", "type": "reading", "data": {"inputs": {"x": 20}}}
+    answers = Listener(device, "answers/boiler")
+    data = {"inputs": {"x": 20}, "reply_to": "answers/boiler"}
+    event = {"specversion": "1.0", "id": "1", "source": "/boiler/7", "type": "reading", "data": data}
 
     for _ in range(3):
         device.publish("pipelines/add/run", event)
@@ -147,6 +149,10 @@ def test_a_cloud_event_on_a_run_topic_is_one_run_however_often_it_comes(stack: S
     wait_for(device.rejections, 10, "the rejection")
     assert stack.executions() == [20, 20]
     assert device.rejections()[0]["field"] == "$.specversion"
+    events = [each for each in answers.heard if each.get("specversion") == "1.0"]
+    assert {(each["type"], each["source"]) for each in events} == {("fpbus.run_result", "/pipelines/add")}
+    assert {each["data"]["run_id"] for each in events} == {each["id"] for each in events}
+    assert {each["data"]["outputs"]["answer"]["json"] for each in events} == {41}
 
 
 BATCHES = """

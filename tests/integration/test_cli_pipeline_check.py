@@ -210,3 +210,14 @@ def test_a_hook_of_a_pipeline_that_is_not_there_is_odd(fpbus: Commands) -> None:
         True,
     )
     assert "'helo'" in finding["message"]
+
+
+def test_a_codec_that_cannot_be_imported_is_named_with_its_line(fpbus: Commands) -> None:
+    triggers = "triggers:\n  - topic: a/+\n    inputs: {}\n  - topic: b/+\n    format: pipelines.hello.read\n"
+    add(fpbus, "hello", None, triggers)
+
+    code, findings = check(fpbus)
+
+    assert code == 8
+    assert [(each["line"], each["key"]) for each in findings] == [(5, "triggers.1.format")]
+    assert "has no attribute 'read'" in findings[0]["message"]

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fpbus.schemas import LimitsConfig, PipelineConfig, RejectionCode, TriggerConfig, topic_filter
+from fpbus.schemas.cloud_events import result_event
 from fpbus.triggers import (
     MOST_HOPS,
     CodecProcess,
@@ -440,6 +441,9 @@ def test_answers_count_how_many_runs_led_to_them_and_the_last_one_starts_nothing
     assert (first.hops, last.hops) == (1, MOST_HOPS)
     assert isinstance(beyond, Refusal)
     assert (beyond.code, beyond.reply_to) == (RejectionCode.LOOP, None)
+    event = judge({"inputs": {}}, result_event("boiler", "r", b'{"type":"run_result","hops":3}'))
+    assert isinstance(event, Start)
+    assert event.hops == 4
     told = judge({"inputs": {}}, b'{"type":"rejection","code":"loop","hops":17}')
     assert isinstance(told, Pass)
 

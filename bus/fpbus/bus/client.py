@@ -266,11 +266,19 @@ class Bus:
         threading.Thread(target=serve, name=f"calls to {service}", daemon=True).start()
         self.subscribe(inbox, topics.calls_to(service))
 
-    def reply(self, topic: str, message: msgspec.Struct | bytes, correlation: bytes | None) -> None:
+    def reply(
+        self,
+        topic: str,
+        message: msgspec.Struct | bytes,
+        correlation: bytes | None,
+        content_type: str | None = None,
+    ) -> None:
         """Answer where it was asked for; `topic` is as the asker gave it, root and all. Raises `TopicError`."""
         if not topics.is_publishable(topic.removeprefix(self._root)):
             raise TopicError(topic)
-        properties = Properties(JSON, None, correlation) if correlation is not None else Properties()
+        if content_type is None and correlation is not None:
+            content_type = JSON
+        properties = Properties(content_type, None, correlation)
         payload = message if isinstance(message, bytes) else encode(message)
         self._transport.publish(topic, payload, 1, retain=False, properties=properties)
 

@@ -106,7 +106,8 @@ class RunJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `not_before` is set only when it lay ahead. `timeout_s`, `dedup_window_s` and `lost_attempts` are settled
     at the door, so that a run keeps the rules under which it was accepted. `after` is the run whose end made this one,
-    the last of `hops` in a row; `follow`: the end of this one makes others.
+    the last of `hops` in a row; `follow`: the end of this one makes others. `as_event`: it is answered with a
+    CloudEvent, as it was asked for.
     """
 
     run_id: str
@@ -124,6 +125,7 @@ class RunJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     follow: bool = False
     traceparent: str | None = None
     correlation: bytes | None = None
+    as_event: bool = False
 
 
 class Execution(NamedTuple):

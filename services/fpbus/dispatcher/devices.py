@@ -71,7 +71,7 @@ class Devices:
             return
         if start.config.window is None:  # else its window counts it
             self._count(start, "taken")
-        job = msgspec.structs.replace(admission.job, hops=start.hops)
+        job = msgspec.structs.replace(admission.job, hops=start.hops, as_event=start.event)
         digest = digest_of_message(start, delivery)
         yield replace(admission, job=job, digest=digest, trigger=start.trigger, window=start.config.window)
 

@@ -109,7 +109,8 @@ class Ingress:
         if event_id is not None and request.run_id is None:
             request = msgspec.structs.replace(request, run_id=event_id)
         check_overrides(request, rules.pipelines[name])
-        return traced(admit(name, request, rules, datetime.now(UTC), mint_run_id, opened_delivery))
+        admission = admit(name, request, rules, datetime.now(UTC), mint_run_id, opened_delivery)
+        return traced(answered_as(admission, event=event_id is not None))
 
 
 def traced(admission: Admission) -> Admission:
@@ -126,6 +127,11 @@ def traced(admission: Admission) -> Admission:
     with Span(f"process pipelines/{job.pipeline}/run", job.traceparent, attributes) as span:
         job = msgspec.structs.replace(job, traceparent=span.traceparent)
     return replace(admission, job=job)
+
+
+def answered_as(admission: Admission, *, event: bool) -> Admission:
+    """Have a run answered with a CloudEvent when it was asked for with one."""
+    return replace(admission, job=msgspec.structs.replace(admission.job, as_event=True)) if event else admission
 
 
 def refusal_of(admission: Admission, outcome: Outcome) -> RefusedError | None:

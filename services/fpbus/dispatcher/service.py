@@ -33,8 +33,10 @@ from fpbus.schemas import (
     ServiceStatus,
     WireError,
     decode,
+    encode,
     topics,
 )
+from fpbus.schemas.cloud_events import CLOUD_EVENT, result_event
 from fpbus.schemas.queue import RunJob
 from fpbus.triggers import CodecProcess
 
@@ -357,7 +359,7 @@ class DispatcherService:
     def _publish_again(self, result: RunResult) -> None:
         found = self._queue.find(result.run_id)
         job = found[1] if found else None
-        self._publish_result(result, job.request.reply_to if job else None, job.correlation if job else None)
+        self._publish_end(job, result)
 
     def _forget_recorded(self) -> None:
         """Let go of the results that the recorder has by now; its receipts are acknowledged after that."""
@@ -394,14 +396,17 @@ class DispatcherService:
         )
         self._bus.publish(topics.status(job.pipeline, job.run_id), status)
 
-    def _publish_end(self, job: RunJob, result: RunResult) -> None:
-        self._publish_result(result, job.request.reply_to, job.correlation)
-
-    def _publish_result(self, result: RunResult, reply_to: str | None, correlation: bytes | None) -> None:
+    def _publish_end(self, job: RunJob | None, result: RunResult) -> None:
+        """Publish a result, also where its publisher wants the answer, as far as the job is still known."""
         self._bus.publish(topics.result(result.pipeline, result.run_id), result, traceparent=result.traceparent)
-        if reply_to is not None:
-            # Devices have small buffers.
-            self._bus.reply(reply_to, replace(result, nodes=[], log=[], dropped=0), correlation)
+        if job is None or job.request.reply_to is None:
+            return
+        answer = replace(result, nodes=[], log=[], dropped=0)  # devices have small buffers
+        if job.as_event:
+            event = result_event(job.pipeline, job.run_id, encode(answer))
+            self._bus.reply(job.request.reply_to, event, job.correlation, CLOUD_EVENT)
+        else:
+            self._bus.reply(job.request.reply_to, answer, job.correlation)
 
 
 def _recorded_runs(delivery: Delivery) -> list[str]:

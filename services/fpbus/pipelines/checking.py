@@ -15,7 +15,8 @@ import msgspec
 
 from fpbus.project import CONFIG, MODULES, PIPELINES, Fault, find_faults, load_pipeline
 from fpbus.project.yaml_reader import Key, read_yaml
-from fpbus.schemas import ExecutorConfig, FpbusError, PipelineConfig
+from fpbus.schemas import FORMATS, ExecutorConfig, FpbusError, PipelineConfig
+from fpbus.triggers import ProjectCodecs
 
 from .adapters import lacking_extra
 from .drawing import DagView, NodeKind
@@ -68,6 +69,7 @@ def check_pipeline(project: Project, name: str) -> list[Finding]:
     return [
         *_names(graph.config, view, places),
         *_followers(graph.config, project.pipelines, places),
+        *_codecs(graph.config, project.folder, places),
         *_adapters(graph, places),
         *_executor(graph, places),
     ]
@@ -120,6 +122,18 @@ class Places:
             hint=hint,
             warning=warning,
         )
+
+
+def _codecs(config: PipelineConfig, folder: Path, places: Places) -> Iterator[Finding]:
+    """Tell of triggers whose codec cannot be imported: each of their messages would be rejected."""
+    codecs = ProjectCodecs(folder)
+    for place, trigger in enumerate(config.triggers):
+        if trigger.format not in FORMATS:
+            try:
+                codecs.find(trigger.format)
+            except Exception as error:
+                message = f"The codec {trigger.format} cannot be imported: {type(error).__name__}: {error}"
+                yield places.finding(("triggers", str(place), "format"), message)
 
 
 def _adapters(graph: Graph, places: Places) -> Iterator[Finding]:

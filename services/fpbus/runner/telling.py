@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from fpbus.bus import Bus
 from fpbus.schemas import LogLines, NodeEvent, NodeRecord, RunState, RunStatus, topics
+from fpbus.schemas.cloud_events import CLOUD_EVENT, result_event
 from fpbus.schemas.queue import RunJob
 
 from .orders import Ended, Progress
@@ -43,7 +44,11 @@ class Teller:
             return
         self._bus.publish(topics.result(job.pipeline, job.run_id), ended.whole, traceparent=job.traceparent)
         if job.request.reply_to is not None:
-            self._bus.reply(job.request.reply_to, ended.result, job.correlation)
+            if job.as_event:
+                event = result_event(job.pipeline, job.run_id, ended.result)
+                self._bus.reply(job.request.reply_to, event, job.correlation, CLOUD_EVENT)
+            else:
+                self._bus.reply(job.request.reply_to, ended.result, job.correlation)
 
     def _status(self, claim: Claim, state: RunState, at: datetime, reason: str | None = None) -> None:
         job = claim.job

@@ -29,14 +29,15 @@ class ProjectCodecs:
     def __call__(self, name: str, message: Message) -> Any:
         """Return what the codec reads; raise `RefusedError` for what it cannot, and for a codec that is not there."""
         try:
-            function = self._functions.get(name) or self._import(name)
+            function = self._functions.get(name) or self.find(name)
             value = function(*_arguments(function, message))
             return msgspec.json.decode(msgspec.json.encode(value))
         except Exception as error:  # whatever a user's function raises
             reason = f"The codec {name} failed: {type(error).__name__}: {error}"
             raise RefusedError(RejectionCode.INVALID_PAYLOAD, reason[:500], "$") from None
 
-    def _import(self, name: str) -> Callable[..., Any]:
+    def find(self, name: str) -> Callable[..., Any]:
+        """Import a codec; raise whatever its module raises, or `AttributeError` where that has no such function."""
         if str(self._folder) not in sys.path[:1]:
             sys.path.insert(0, str(self._folder))
         module, _, function = name.rpartition(".")

@@ -19,6 +19,7 @@ from fpbus.schemas import (
     encode,
     topic_filter,
 )
+from fpbus.schemas.cloud_events import RESULT_EVENT, ResultEvent
 from fpbus.schemas.paths import value_at
 
 from .cloud_events import unwrap
@@ -110,7 +111,8 @@ class TriggerTable:
             if trigger.condition is not None:
                 trigger.condition.check(facts)
             run_id = _run_id(trigger, facts, event_id)
-            return Start(pipeline, name, _request(config, facts, reading.message.at, run_id, reply_to), config, hops)
+            request = _request(config, facts, reading.message.at, run_id, reply_to)
+            return Start(pipeline, name, request, config, hops, event=event_id is not None)
         except PassedError as passed:
             return Pass(pipeline, name, str(passed))
         except RefusedError as refused:
@@ -229,6 +231,8 @@ class _Probe(msgspec.Struct):
 
 def _hops_before(payload: bytes) -> tuple[int, bool]:
     """Return how many runs in a row led to this message, 0 for one that is no answer of ours; and if it starts none."""
+    if payload.startswith(b'{"specversion":"1.0"') and RESULT_EVENT.encode() in payload:
+        payload = _data_of(payload)
     if not payload.startswith(b'{"type":"r'):
         return 0, False
     try:
@@ -238,6 +242,13 @@ def _hops_before(payload: bytes) -> tuple[int, bool]:
     if probe.type not in _ANSWERS:
         return 0, probe.type == "run_status"
     return max(probe.hops, 0) + 1, probe.code == RejectionCode.LOOP
+
+
+def _data_of(event: bytes) -> bytes:
+    try:
+        return bytes(msgspec.json.decode(event, type=ResultEvent).data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return event
 
 
 def _covers(above: str, below: str) -> bool:

@@ -9,13 +9,14 @@ from fpbus.schemas import RejectionCode, RunRequest, TriggerConfig
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A run is to be made. `hops`: how many runs led to this message, each by its answer."""
+    """A run is to be made. `hops` is how many runs led to this message, each by its answer; `event`: a CloudEvent."""
 
     pipeline: str
     trigger: str
     request: RunRequest
     config: TriggerConfig
     hops: int = 0
+    event: bool = False
 
 
 @dataclass(frozen=True, slots=True)

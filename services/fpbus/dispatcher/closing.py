@@ -31,6 +31,11 @@ class Closing:
             return most_s
         return min(most_s, max(due_in, _SOON_S if self._saying else 0.0))
 
+    @property
+    def due(self) -> bool:
+        """Tell whether there is something to do, as far as is known without asking Redis."""
+        return self.wait_s(1.0) <= _SOON_S
+
     def settle(self) -> None:
         """Do what is due now; a repeat finds nothing more."""
         self._let_go()

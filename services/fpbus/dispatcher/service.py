@@ -215,7 +215,7 @@ class DispatcherService:
                 self._unless_redis_is_away(self._tick)
             elif self._ends.take(MOST_RECEIPTS, 0.0):
                 self._unless_redis_is_away(self._following.settle)
-            elif self._closing.wait_s(TICK_S) < TICK_S:
+            elif self._closing.due:
                 self._unless_redis_is_away(self._closing.settle)
 
     def _unless_redis_is_away(self, act: Callable[[], None]) -> None:

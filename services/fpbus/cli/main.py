@@ -11,6 +11,7 @@ from .demo import demo
 from .group import Commands
 from .init import init
 from .job_queue import job_queue
+from .mqtt import mqtt
 from .options import LogLevelOption
 from .output import finish, tell
 from .pipeline import pipeline
@@ -34,6 +35,7 @@ for command in (init, up, trigger, watch, ps, health, serve, acl, ui, demo):
 app.add_typer(pipeline, name="pipeline")
 app.add_typer(runs, name="runs")
 app.add_typer(job_queue, name="job-queue")
+app.add_typer(mqtt, name="mqtt")
 
 
 def _show_version(wanted: bool) -> None:

@@ -83,7 +83,7 @@ def test_the_page_of_examples_is_so(reader: Reader, tmp_path: Path) -> None:
     assert [run["state"] for run in runs] == ["cancelled", "failed", "succeeded", "succeeded"]
 
 
-ON_THE_BUS: Final = ("jobs.md", "schedules.md", "workers.md", "history.md")
+ON_THE_BUS: Final = ("jobs.md", "schedules.md", "workers.md", "history.md", "listeners.md")
 
 
 @pytest.mark.parametrize("page", ON_THE_BUS)

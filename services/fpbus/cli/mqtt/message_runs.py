@@ -15,7 +15,7 @@ from fpbus.cli.pipeline.talking import talking
 from fpbus.cli.run_options import settings_given
 from fpbus.pipelines import PipelineFailedError, Project
 from fpbus.schemas import FpbusError, PipelineConfig, RunRequest, RunSettings, TriggerConfig, encode
-from fpbus.triggers import Message, ProjectCodecs, Start, TriggerTable
+from fpbus.triggers import Message, Pass, ProjectCodecs, Start, TriggerTable
 
 from .functions import function_named
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from fpbus.schemas import RunStatus
 
 _AGAIN_S: Final = 2.0
+#: Control asks again after two seconds; what took less was asked once.
+_ONE_QUESTION_S: Final = 1.9
 
 
 class UnreadableError(FpbusError):
@@ -74,7 +76,7 @@ class Reader:
         for verdict in self.table.judge(message):
             if isinstance(verdict, Start):
                 return verdict.request
-            raise UnreadableError(getattr(verdict, "message", None) or getattr(verdict, "reason", ""))
+            raise UnreadableError(verdict.reason if isinstance(verdict, Pass) else verdict.message)
         raise UnreadableError("The topic is one of the bus itself.")
 
     def _hooked(self, delivery: "Delivery") -> dict[str, Any]:
@@ -121,25 +123,27 @@ class Listener:
 
     def _accepted(self, request: RunRequest, delivery: "Delivery") -> "RunStatus":
         """Ask until the bus has answered: a message may not be lost because nobody was there."""
+        run_id = request.run_id or self._run_id(delivery)
+        status, seconds = self._ask(msgspec.structs.replace(request, run_id=run_id))
+        asked_once = seconds < _ONE_QUESTION_S
+        if status.duplicate and asked_once and not delivery.duplicate and request.run_id is None:
+            # An older message with this packet id and payload: the broker would have marked what it sends again.
+            status, _ = self._ask(msgspec.structs.replace(request, run_id=_random_id()))
+        return status
+
+    def _ask(self, request: RunRequest) -> "tuple[RunStatus, float]":
+        """Return the answer, and the seconds until it came."""
         from fpbus.bus import NoAnswerError
+        from fpbus.control import UnavailableError
 
         assert self.control is not None
-        asked = msgspec.structs.replace(request, run_id=request.run_id or self._run_id(delivery))
-        first = True
+        begun = time.monotonic()
         while True:
             try:
-                status = self.control.submit(self.reader.pipeline, asked)
-            except NoAnswerError as error:
+                return self.control.submit(self.reader.pipeline, request), time.monotonic() - begun
+            except (NoAnswerError, UnavailableError) as error:
                 tell(f"{error} Asking again.")
-                first = False
                 time.sleep(_AGAIN_S)
-                continue
-            if status.duplicate and first and not delivery.duplicate and request.run_id is None:
-                # The packet id of an older message with the same payload: the broker marks what it sends again.
-                asked = msgspec.structs.replace(request, run_id=_random_id())
-                first = False
-                continue
-            return status
 
     def _run_id(self, delivery: "Delivery") -> str:
         """Return an id that is the same when the broker sends the message again, after this process has died."""

@@ -71,7 +71,7 @@ def listening(place: Place, project: str | None) -> "Generator[tuple[Bus, Inbox]
         raise typer.BadParameter(f"{error}.", param_hint="TOPIC") from None
     address = place.address(project)
     bus, inbox = open_bus(address, place.own_id(), durable=not place.clean), Inbox()
-    bus.listen(inbox, {place.topic: place.qos})
+    bus.listen(inbox, {place.topic: min(place.qos, 1)})  # at 2 a message would be confirmed before it is handled
     bus.start()
     try:
         while not bus.wait_connected(5.0):

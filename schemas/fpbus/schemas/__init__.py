@@ -79,6 +79,14 @@ from .names import PipelineName as PipelineName
 from .names import RunId as RunId
 from .names import is_pipeline_name as is_pipeline_name
 from .names import is_run_id as is_run_id
+from .replays import ListOriginals as ListOriginals
+from .replays import Original as Original
+from .replays import Originals as Originals
+from .replays import Place as Place
+from .replays import Replay as Replay
+from .replays import Replayed as Replayed
+from .replays import ReplayStep as ReplayStep
+from .replays import replay_id as replay_id
 from .requests import OVERRIDES as OVERRIDES
 from .requests import RunRequest as RunRequest
 from .schedule_calls import ChangedSchedules as ChangedSchedules

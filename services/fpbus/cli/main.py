@@ -15,6 +15,7 @@ from .mqtt import mqtt
 from .options import LogLevelOption
 from .output import finish, tell
 from .pipeline import pipeline
+from .replay import replay
 from .runs import runs
 from .serve import serve
 from .services import health, ps
@@ -30,7 +31,7 @@ NOT_RIGHT: Final = 8
 app = typer.Typer(
     name="fpbus", cls=Commands, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
 )
-for command in (init, up, trigger, watch, ps, health, serve, acl, ui, demo):
+for command in (init, up, trigger, replay, watch, ps, health, serve, acl, ui, demo):
     app.command()(command)
 app.add_typer(pipeline, name="pipeline")
 app.add_typer(runs, name="runs")

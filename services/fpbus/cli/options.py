@@ -55,6 +55,9 @@ ProjectOption = Annotated[
 PipelineOption = Annotated[
     str | None, typer.Option("--pipeline", metavar="NAME", callback=_check_pipeline, help="Only of this pipeline.")
 ]
+PipelineNeededOption = Annotated[
+    str, typer.Option("--pipeline", metavar="NAME", callback=_check_pipeline, help="Whose runs.")
+]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", callback=_check_run, help="The id of a run.")]
 RunIfAny = Annotated[str | None, typer.Argument(metavar="RUN", callback=_check_run, help="Only this run, to its end.")]
 RunIdOption = Annotated[

@@ -7,5 +7,6 @@ from .errors import NotFoundError as NotFoundError
 from .errors import RejectedError as RejectedError
 from .errors import UnavailableError as UnavailableError
 from .errors import WaitTimedOutError as WaitTimedOutError
+from .replaying import ReplayPage as ReplayPage
 from .watching import RunEvent as RunEvent
 from .watching import Watch as Watch

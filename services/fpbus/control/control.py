@@ -24,10 +24,12 @@ from fpbus.schemas import (
     JobPage,
     JobState,
     ListJobs,
+    ListOriginals,
     ListRuns,
     ListSchedules,
     PipelineStats,
     PipelineSwitched,
+    Priority,
     PutSchedule,
     Queues,
     Reconciled,
@@ -52,9 +54,10 @@ from fpbus.schemas import (
     is_pipeline_name,
 )
 
-from . import scheduling, steering
+from . import replaying, scheduling, steering
 from .errors import NotConnectedError, NotFoundError, RejectedError, explain
 from .history import result_of
+from .replaying import ReplayPage
 from .roster import Roster, last_seen, utc_now
 from .watching import RunEvent, Watch, Watches, follow
 
@@ -172,6 +175,24 @@ class Control:
             known = msgspec.structs.replace(again, pipeline=record.pipeline, request=record.request)
             status = self._ask_to_start("retry", known, again.new_run_id or "")
         return _as_new(status)
+
+    def replay(
+        self,
+        pipeline: str,
+        since: datetime,
+        until: datetime | None = None,
+        *,
+        key: str | None = None,
+        name: str = "",
+        priority: Priority = Priority.LOW,
+        dry: bool = False,
+    ) -> Iterator[ReplayPage]:
+        """Run again what was accepted between two times and has ended, oldest first; yield what became of each.
+
+        Each run is replayed once under each `name`, however often this is done. `dry` creates nothing.
+        """
+        wanted = ListOriginals(pipeline=pipeline, since=since, until=until or utc_now(), key=key, name=name)
+        return replaying.replay(self._call, wanted, priority, dry=dry)
 
     # What is queued.
 

@@ -6,7 +6,7 @@ that comes twice does what it did: a run that was cancelled, deleted or retried 
 
 import contextlib
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
@@ -30,6 +30,9 @@ from fpbus.schemas import (
     NoArguments,
     PipelineSwitched,
     Queues,
+    Replay,
+    Replayed,
+    ReplayStep,
     RetryJob,
     Role,
     RunRequest,
@@ -45,12 +48,13 @@ from fpbus.schemas.queue import RunJob
 from .catalog import Catalog
 from .choosing import Chooser
 from .devices import triggers_of
-from .handlers import RefusedError, admit, request_again
+from .handlers import Admission, RefusedError, admit, request_again
 from .ids import mint_run_id
 from .ingress import Ingress, refusal_of, traced
 from .ingress import Submit as SubmitRuns
 from .pages import page_of
-from .queue import FencedError, RunQueue, Submission
+from .queue import FencedError, Outcome, RunQueue, Submission
+from .replaying import judge, outcome_of
 
 T = TypeVar("T")
 
@@ -84,6 +88,7 @@ class DispatcherCalls:
             "cancel": (ChooseJobs, self.cancel),
             "delete": (ChooseJobs, self.delete),
             "retry": (RetryJob, self.retry),
+            "replay": (Replay, self.replay),
             "pause_pipeline": (NamePipeline, self.pause_pipeline),
             "resume_pipeline": (NamePipeline, self.resume_pipeline),
             "queues": (NoArguments, self.queues),
@@ -171,6 +176,25 @@ class DispatcherCalls:
             raise _not_found(asked.run_id, "what it was asked to do is no longer in Redis")
         again = request_again(request, asked.inputs, asked.new_run_id)
         return self._make(pipeline, again, retry_of=asked.run_id)
+
+    def replay(self, asked: Replay) -> ReplayStep:
+        """Run again what the history knows, as new runs that name the first; a repeat finds them there."""
+        rules = self._catalog.look_for_new()
+        if asked.pipeline not in rules.pipelines:
+            raise _unknown(asked.pipeline, sorted(rules.pipelines))
+        judged = [judge(original, asked, rules, datetime.now(UTC)) for original in asked.runs]
+        admitted = [each for each in judged if isinstance(each, Admission)]
+        submissions = [Submission(each.job, each.digest) for each in admitted]
+        outcomes = iter(at_once(lambda: self._submit(submissions)) if submissions else [])
+        return ReplayStep(runs=[self._told(each, outcomes) for each in judged])
+
+    def _told(self, judged: Admission | Replayed, outcomes: Iterator[Outcome]) -> Replayed:
+        if isinstance(judged, Replayed):
+            return judged
+        outcome = next(outcomes)
+        if outcome.kind != "conflict":  # the replay is there, with another priority
+            self._ingress.accept(judged, outcome)
+        return outcome_of(judged.job, outcome)
 
     def list_triggers(self, _: NoArguments) -> list[TriggerInfo]:
         """List all triggers with what became of their messages."""

@@ -1,4 +1,4 @@
-"""What can be asked of the history: `fpbus/call/recorder/{list_runs,show_run,stats}`."""
+"""What can be asked of the history: `fpbus/call/recorder/{list_runs,list_originals,show_run,stats}`."""
 
 import contextlib
 from collections.abc import Generator
@@ -7,9 +7,19 @@ from typing import Any
 import sqlalchemy as sql
 
 from fpbus.bus import CallError
-from fpbus.schemas import CallCode, CallFailure, ListRuns, PipelineStats, RunRecord, ShowRun, Stats
+from fpbus.schemas import (
+    CallCode,
+    CallFailure,
+    ListOriginals,
+    ListRuns,
+    Originals,
+    PipelineStats,
+    RunRecord,
+    ShowRun,
+    Stats,
+)
 
-from . import history
+from . import history, originals
 from .database import Database, DatabaseError
 
 
@@ -22,6 +32,7 @@ class HistoryCalls:
     def verbs(self) -> dict[str, tuple[type[Any], Any]]:
         return {
             "list_runs": (ListRuns, self.list_runs),
+            "list_originals": (ListOriginals, self.list_originals),
             "show_run": (ShowRun, self.show_run),
             "stats": (Stats, self.stats),
         }
@@ -32,6 +43,10 @@ class HistoryCalls:
                 return history.list_runs(connection, query)
             except LookupError:
                 raise CallError(_not_found(query.older_than or "", "$.older_than")) from None
+
+    def list_originals(self, query: ListOriginals) -> Originals:
+        with self._reading() as connection:
+            return originals.list_originals(connection, query)
 
     def show_run(self, query: ShowRun) -> RunRecord:
         with self._reading() as connection:

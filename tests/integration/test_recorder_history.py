@@ -185,6 +185,35 @@ def test_old_runs_are_forgotten_with_their_files_and_no_others(url: str, tmp_pat
     database.close()
 
 
+@pytest.mark.parametrize("kept_s", [None, 20])
+def test_only_the_newest_runs_are_kept_and_those_that_have_not_ended(
+    url: str, tmp_path: Path, kept_s: int | None
+) -> None:
+    database = Database(sql.make_url(url))
+    database.open()
+    dice, lease = random.Random(6), Lease("recorder", "me")
+    rows = [_ended_at(a_row(number, dice), NOON + timedelta(seconds=number)) for number in range(700)]
+    with database.write() as connection:
+        lease.acquire(connection, time.time())
+        put(connection, rows)
+    keep = None if kept_s is None else timedelta(seconds=kept_s)
+    retention = Retention(database, lease, keep, RunFiles(f"file://{tmp_path}").remove, 100)
+
+    while retention.sweep(NOON + timedelta(seconds=700)):
+        pass
+
+    first = 600 if kept_s is None else 700 - kept_s
+    kept = [row for row in rows[:first] if row.finished_at is None] + rows[first:]
+    with database.read() as connection:
+        found = {run.run_id for run in history.list_runs(connection, ListRuns(limit=1000))}
+    assert found == {row.run_id for row in kept}
+    database.close()
+
+
+def _ended_at(row: RunRow, at: datetime) -> RunRow:
+    return replace(row, at=at, finished_at=None if row.finished_at is None else at)
+
+
 def test_files_of_earlier_attempts_go_and_a_folder_that_stays_holds_up_no_other_run(url: str, tmp_path: Path) -> None:
     database = Database(sql.make_url(url))
     database.open()

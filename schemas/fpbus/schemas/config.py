@@ -31,9 +31,10 @@ class LimitsConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forb
 
 
 class HistoryConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """`history:` in `conf/project.yml`: how long runs and their files are kept after their end; None: for ever."""
+    """`history:` in `conf/project.yml`: for how long after their end, and how many runs are kept with their files."""
 
     keep_days: Annotated[float, Meta(gt=0, le=100_000)] | None = None
+    keep_runs: Annotated[int, Meta(ge=1)] | None = None
 
 
 class RunnerConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

@@ -1,4 +1,4 @@
-"""Forget runs that ended long ago: their files first, then their records, some at a time.
+"""Forget runs that ended long ago, or are too many: their files first, then their records, some at a time.
 
 Whoever is killed in between finds the records again, and files that are gone already. A run whose files cannot be
 removed keeps its record, and holds up no other: it has its turn again with the next pass over all that is old.
@@ -26,6 +26,7 @@ BATCH: Final = 200
 LOOK_EVERY_S: Final = 60.0
 _PAUSE_S: Final = 0.05
 _RETRY_S: Final = 1.0
+_NEVER: Final = datetime(1, 1, 1, tzinfo=UTC)
 
 #: Removes the files of a run, by pipeline and id.
 Remove = Callable[[str, str], None]
@@ -52,12 +53,19 @@ def _old(run_id: str, at: datetime, *facts: Any) -> Old:
 
 
 class Retention:
-    """Keeps runs for so long after their end. It works on a thread of its own, and records are written meanwhile."""
+    """Keeps runs for so long after their end, and of all runs the newest so many; those that have not ended stay.
 
-    def __init__(self, database: Database, lease: Lease, keep: timedelta, remove: Remove) -> None:
+    It works on a thread of its own, and records are written meanwhile.
+    """
+
+    def __init__(
+        self, database: Database, lease: Lease, keep: timedelta | None, remove: Remove, most: int | None = None
+    ) -> None:
         self._database = database
         self._lease = lease
         self._keep = keep
+        self._most = most
+        self._first_kept = _NEVER
         self._remove = remove
         self._come_to: tuple[datetime, str] | None = None
         self._ending = threading.Event()
@@ -73,7 +81,10 @@ class Retention:
 
     def sweep(self, now: datetime) -> int:
         """Forget the oldest that are due, and return how many those were."""
-        due = self._due(now - self._keep)
+        before = _NEVER if self._keep is None else now - self._keep
+        if self._come_to is None:
+            self._first_kept = self._newest()
+        due = self._due(before)
         self._come_to = due[-1].place if len(due) == BATCH else None
         gone = [old for old in due if self._removed(old)]
         if gone:
@@ -82,7 +93,7 @@ class Retention:
                 connection.execute(sql.delete(runs).where(runs.c.run_id.in_([old.run_id for old in gone])))
                 add(connection, [(-1, old.ended) for old in gone])
                 if self._come_to is None:
-                    forget_empty(connection, now - self._keep)
+                    forget_empty(connection, max(before, self._first_kept))
         return len(gone)
 
     def _removed(self, old: Old) -> bool:
@@ -99,7 +110,11 @@ class Retention:
         """Return the oldest that were not looked at in this pass."""
         oldest = (
             sql.select(*[runs.c[name] for name in _FACTS])
-            .where(runs.c.at < before, runs.c.finished_at < before)
+            .where(
+                runs.c.at < max(before, self._first_kept),
+                runs.c.finished_at.is_not(None),
+                sql.or_(runs.c.finished_at < before, runs.c.at < self._first_kept),
+            )
             .order_by(runs.c.at, runs.c.run_id)
             .limit(BATCH)
         )
@@ -108,6 +123,14 @@ class Retention:
             oldest = oldest.where(runs.c.at >= at, sql.or_(runs.c.at > at, runs.c.run_id > run_id))
         with self._database.read() as connection:
             return [_old(*facts) for facts in connection.execute(oldest)]
+
+    def _newest(self) -> datetime:
+        """Return when the oldest of the newest so many runs was accepted."""
+        if self._most is None:
+            return _NEVER
+        last = sql.select(runs.c.at).order_by(runs.c.at.desc()).offset(self._most - 1).limit(1)
+        with self._database.read() as connection:
+            return connection.scalar(last) or _NEVER
 
     def _work(self) -> None:
         while not self._ending.is_set():

@@ -66,10 +66,12 @@ def _retention(settings: Settings, database: Database, lease: Lease) -> Retentio
     except ProjectError:
         return None
     project = load_project(folder)
-    if project.history.keep_days is None:
+    days, most = project.history.keep_days, project.history.keep_runs
+    if days is None and most is None:
         return None
     files = RunFiles(settings.storage_url or f"file://{folder}/.fpbus/storage", project.storage_options)
-    return Retention(database, lease, timedelta(days=project.history.keep_days), files.remove)
+    keep = None if days is None else timedelta(days=days)
+    return Retention(database, lease, keep, files.remove, most)
 
 
 @dataclass(frozen=True)

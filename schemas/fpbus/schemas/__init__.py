@@ -53,6 +53,7 @@ from .events import LogLines as LogLines
 from .events import NodeEvent as NodeEvent
 from .events import NodeRecord as NodeRecord
 from .events import Output as Output
+from .events import PipelineSchema as PipelineSchema
 from .events import Receipt as Receipt
 from .events import Recorded as Recorded
 from .events import Rejection as Rejection

@@ -206,3 +206,15 @@ class ServiceStatus(Event, frozen=True, kw_only=True, omit_defaults=True, tag="s
     active: bool = True
     reason: str | None = None
     lease: str | None = None
+
+
+class PipelineSchema(Event, frozen=True, kw_only=True, omit_defaults=True, tag="pipeline_schema"):
+    """What a pipeline takes and gives, as JSON Schema (2020-12). Retained on `pipelines/{name}/schema`.
+
+    `version` changes when one of the two does.
+    """
+
+    pipeline: str
+    version: str
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]

@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from .calls import Reply
-from .events import Latest, LogLines, NodeEvent, Recorded, Rejection, RunResult, RunStatus, ServiceStatus
+from .events import Latest, LogLines, NodeEvent, PipelineSchema, Recorded, Rejection, RunResult, RunStatus, ServiceStatus
 from .requests import RunRequest
 
 MESSAGES: Final = (
@@ -17,6 +17,7 @@ MESSAGES: Final = (
     Rejection,
     Recorded,
     Latest,
+    PipelineSchema,
     ServiceStatus,
     Reply,
 )

@@ -5,7 +5,17 @@ from typing import Any, Final
 import msgspec
 
 from .calls import Reply
-from .events import Latest, LogLines, NodeEvent, PipelineSchema, Recorded, Rejection, RunResult, RunStatus, ServiceStatus
+from .events import (
+    Latest,
+    LogLines,
+    NodeEvent,
+    PipelineSchema,
+    Recorded,
+    Rejection,
+    RunResult,
+    RunStatus,
+    ServiceStatus,
+)
 from .requests import RunRequest
 
 MESSAGES: Final = (

@@ -279,8 +279,8 @@ def test_a_submit_without_an_id_gets_one(system: System) -> None:
     ("pipeline", "fields", "detail", "field"),
     [
         ("ad", {}, "unknown_pipeline", "$.pipeline"),
-        ("add", {"reply_to": "pipelines/add/run"}, "not_allowed", "$.reply_to"),
-        ("add", {"expires_at": datetime(2020, 1, 1, tzinfo=UTC)}, "expired", "$.expires_at"),
+        ("add", {"reply_to": "pipelines/add/run", "inputs": {"x": 1}}, "not_allowed", "$.reply_to"),
+        ("add", {"expires_at": datetime(2020, 1, 1, tzinfo=UTC), "inputs": {"x": 1}}, "expired", "$.expires_at"),
         ("add", {"inputs": {"x": 2**70}}, "invalid_payload", None),
     ],
 )
@@ -297,14 +297,14 @@ def test_a_submit_of_another_request_under_the_same_id_is_a_conflict(system: Sys
     run_id = uuid.uuid4().hex
     system.submit("add", run_id=run_id, inputs={"x": 3})
 
-    failure = system.refused_call("submit", Submit(pipeline="add", request=RunRequest(run_id=run_id)))
+    failure = system.refused_call("submit", Submit(pipeline="add", request=RunRequest(run_id=run_id, inputs={"x": 4})))
 
     assert (failure.detail, failure.field) == ("conflict", "$.run_id")
 
 
 def test_a_cancel_ends_what_waits_and_a_repeat_says_that_it_has_ended(system: System) -> None:
     later = datetime.now(UTC) + timedelta(hours=1)
-    run_id = system.submit("add", not_before=later)["run_id"]
+    run_id = system.submit("add", inputs={"x": 1}, not_before=later)["run_id"]
     depths = system.caller.call("dispatcher", "queues")
 
     first, second = (system.caller.call("dispatcher", "cancel", Cancel(run_id=run_id)) for _ in range(2))
@@ -327,7 +327,7 @@ def test_a_call_is_answered_unavailable_while_redis_is_away(system: System) -> N
         failures = [
             system.refused_call(verb, arguments)
             for verb, arguments in (
-                ("submit", Submit(pipeline="add")),
+                ("submit", Submit(pipeline="add", request=RunRequest(inputs={"x": 1}))),
                 ("cancel", Cancel(run_id="r")),
                 ("queues", None),
             )
@@ -380,7 +380,7 @@ class _Touches:
 
 def test_a_crafted_job_is_set_aside_and_nothing_of_it_is_executed(system: System, tmp_path: Path) -> None:
     marker = tmp_path / "executed"
-    good = system.submit("add", not_before=datetime.now(UTC) + timedelta(hours=1))["run_id"]
+    good = system.submit("add", inputs={"x": 1}, not_before=datetime.now(UTC) + timedelta(hours=1))["run_id"]
     ours = system.raw.hget(f"rq:job:{good}", "data")
     crafted: dict[str, dict[str, Any]] = {
         "system": {"data": Serializer.dumps(("os.system", None, (f"touch {marker}",), {}))},

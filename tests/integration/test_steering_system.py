@@ -121,7 +121,7 @@ def test_all_runs_of_a_pipeline_are_cancelled_and_the_process_of_each_ends(syste
 
 
 def test_a_deleted_run_is_cancelled_in_the_history_and_gone_from_redis(system: System) -> None:
-    run_id = system.submit("add", not_before=datetime.now(UTC) + timedelta(hours=1))
+    run_id = system.submit("add", inputs={"x": 1}, not_before=datetime.now(UTC) + timedelta(hours=1))
 
     first, second = system.control.delete(run_id), system.control.delete(run_id)
 
@@ -196,7 +196,7 @@ def test_a_retry_that_is_asked_again_makes_no_second_run(system: System) -> None
 
 
 def test_what_has_not_ended_or_is_unknown_is_not_retried(system: System) -> None:
-    waiting = system.submit("add", not_before=datetime.now(UTC) + timedelta(hours=1))
+    waiting = system.submit("add", inputs={"x": 1}, not_before=datetime.now(UTC) + timedelta(hours=1))
 
     with pytest.raises(RejectedError, match="only what has ended can be retried"):
         system.control.retry(waiting)

@@ -47,6 +47,7 @@ from fpbus.schemas.queue import RunJob
 
 from .catalog import Catalog
 from .choosing import Chooser
+from .contracts import Check
 from .devices import triggers_of
 from .handlers import Admission, RefusedError, admit, request_again
 from .ids import mint_run_id
@@ -71,6 +72,7 @@ class DispatcherCalls:
         catalog: Catalog,
         ingress: Ingress,
         submit: SubmitRuns,
+        check: Check,
         ended: Callable[[RunJob, RunResult], None],
     ) -> None:
         self._bus = bus
@@ -78,6 +80,7 @@ class DispatcherCalls:
         self._catalog = catalog
         self._ingress = ingress
         self._submit = submit
+        self._check = check
         self._chooser = Chooser(queue, ended, self.nudge)
 
     def verbs(self) -> dict[str, tuple[type[Any], Callable[[Any], Any]]]:
@@ -105,6 +108,8 @@ class DispatcherCalls:
             if pipeline not in rules.pipelines:
                 raise _unknown(pipeline, sorted(rules.pipelines))
             admission = traced(admit(pipeline, request, rules, datetime.now(UTC), mint_run_id, None, retry_of))
+            if not admission.expired:
+                self._check(pipeline, request)
         except RefusedError as refused:
             raise _rejected(refused) from None
         submission = Submission(admission.job, admission.digest, expired=admission.expired)

@@ -1,5 +1,6 @@
 """Messages of devices: what the project's triggers make of them, and what is told of those that start nothing."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -10,10 +11,12 @@ from typing import Any, Final
 import msgspec
 
 from fpbus.bus import Bus, Delivery, Inbox
-from fpbus.schemas import LimitsConfig, TriggerInfo, encode
+from fpbus.schemas import LimitsConfig, TriggerConfig, TriggerInfo, encode
+from fpbus.schemas.windows import BatchWindow
 from fpbus.triggers import Codec, Message, Pass, Refusal, Start, TriggerTable, unwrap
 from fpbus.triggers import RefusedError as UnreadableError
 
+from .contracts import Check
 from .handlers import Admission, RefusedError, Rules, admit
 from .ids import mint_run_id
 from .refusing import Refuser
@@ -24,10 +27,11 @@ _MOST_RUNS_REMEMBERED: Final = 16
 class Devices:
     """Listens to the topics of all triggers, and makes admissions of what comes. For the dispatcher's one thread."""
 
-    def __init__(self, bus: Bus, inbox: Inbox, refuser: Refuser, codec: Codec) -> None:
+    def __init__(self, bus: Bus, inbox: Inbox, refuser: Refuser, check: Check, codec: Codec) -> None:
         self._bus = bus
         self._inbox = inbox
         self._refuser = refuser
+        self._check = check
         self._codec = codec
         self._rules: Rules | None = None
         self._table = TriggerTable({}, LimitsConfig(), codec)
@@ -66,7 +70,10 @@ class Devices:
         assert self._rules is not None
         try:
             admission = admit(start.pipeline, start.request, self._rules, now, mint_run_id, delivery)
+            if not isinstance(start.config.window, BatchWindow):  # its runs have lists of them
+                self._check(start.pipeline, start.request)
         except RefusedError as refused:
+            refused.field = field_of_message(refused.field, start.config)
             self._refuse(start, delivery, refused)
             return
         if start.config.window is None:  # else its window counts it
@@ -137,6 +144,15 @@ def message_of(delivery: Delivery, now: datetime) -> Message:
         content_type=delivery.content_type,
         properties=delivery.user,
     )
+
+
+def field_of_message(field: str | None, config: TriggerConfig) -> str | None:
+    """Return where in a device's payload the fault lies that was found at an input, where the input is from there."""
+    name = re.match(r"\$\.inputs\.([^.\[]+)", field or "")
+    path = (f"payload.{name[1]}" if config.inputs is None else config.inputs.get(name[1], "")) if name else ""
+    if field is None or name is None or path.partition(".")[0] != "payload":
+        return field
+    return f"$.{path.removeprefix('payload').lstrip('.')}".rstrip(".") + field[name.end() :]
 
 
 def digest_of_message(start: Start, delivery: Delivery) -> bytes:

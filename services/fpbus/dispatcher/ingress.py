@@ -11,6 +11,7 @@ from fpbus.bus import Bus, Delivery, Span
 from fpbus.schemas import RejectionCode, RunState, RunStatus, topics
 
 from .catalog import Catalog
+from .contracts import Check
 from .devices import Devices, opened
 from .handlers import (
     Admission,
@@ -37,12 +38,20 @@ class Ingress:
     """Makes runs of messages. `submit` returns only when Redis has them, and `take` when their windows have them."""
 
     def __init__(  # noqa: PLR0917 (its surroundings)
-        self, bus: Bus, catalog: Catalog, devices: Devices, refuser: Refuser, submit: Submit, take: Take
+        self,
+        bus: Bus,
+        catalog: Catalog,
+        devices: Devices,
+        refuser: Refuser,
+        check: Check,
+        submit: Submit,
+        take: Take,
     ) -> None:
         self._bus = bus
         self._catalog = catalog
         self._devices = devices
         self._refuser = refuser
+        self._check = check
         self._submit = submit
         self._take = take
 
@@ -110,6 +119,8 @@ class Ingress:
             request = msgspec.structs.replace(request, run_id=event_id)
         check_overrides(request, rules.pipelines[name])
         admission = admit(name, request, rules, datetime.now(UTC), mint_run_id, opened_delivery)
+        if not admission.expired:  # a repeat of what was there in time gets the answer that it got
+            self._check(name, request)
         return traced(answered_as(admission, event=event_id is not None))
 
 

@@ -43,6 +43,7 @@ from fpbus.triggers import CodecProcess
 from .calls import DispatcherCalls
 from .catalog import Catalog
 from .closing import Closing
+from .contracts import Contracts
 from .devices import Devices
 from .following import Following
 from .handlers import Rules, expired_result, lost_result
@@ -102,9 +103,11 @@ class DispatcherService:
         self._bus = open_bus(broker, "fpbus-dispatcher", root=settings.root, durable=True)
         refuser = Refuser(self._bus, catalog)
         self._codecs = CodecProcess(settings.project_dir)
-        self._devices = Devices(self._bus, self._inbox, refuser, self._codecs)
-        self._ingress = Ingress(self._bus, catalog, self._devices, refuser, self._submit_held, self._take_held)
-        calls = DispatcherCalls(self._bus, queue, catalog, self._ingress, self._submit, self._publish_end)
+        self._contracts = Contracts(self._presence_bus)
+        check = self._contracts.check
+        self._devices = Devices(self._bus, self._inbox, refuser, check, self._codecs)
+        self._ingress = Ingress(self._bus, catalog, self._devices, refuser, check, self._submit_held, self._take_held)
+        calls = DispatcherCalls(self._bus, queue, catalog, self._ingress, self._submit, check, self._publish_end)
         self._overflow = Overflow(queue, self._publish_end, calls.nudge)
         self._closing = Closing(self._bus, queue, queue.submit)
         self._following = Following(self._bus, queue, queue.submit, lambda: catalog.rules)
@@ -175,6 +178,7 @@ class DispatcherService:
 
     def _watch_rivals(self, patience_s: float) -> None:
         """Wait for the end of the active dispatcher: its will names the lease that can be inherited."""
+        self._contracts.hear()
         for delivery in self._rivals.take(16, patience_s):
             self._presence_bus.ack(delivery)
             try:
@@ -243,6 +247,7 @@ class DispatcherService:
         return batch
 
     def _handle(self, batch: Sequence[Delivery]) -> None:
+        self._contracts.hear()
         runs: list[Delivery] = []
         for delivery in batch:
             if delivery.topic.startswith("fpbus/call/") and not delivery.outside:

@@ -1,71 +1,97 @@
-"""What a pipeline takes, as JSON Schema: read from its functions' type hints, its params and its configured inputs."""
+"""What a pipeline takes and gives, as JSON Schema: read from its functions' type hints, its params and its inputs."""
 
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Any, Final
 
 import msgspec
-from hamilton.htypes import check_input_type
 
-from fpbus.schemas import PipelineConfig
+from fpbus.schemas import PipelineConfig, PipelineSchema
 
 from .drivers import BuiltDriver
-from .faults import missing_inputs
+from .faults import missing_inputs, needed_inputs
+from .inputs import is_pydantic, type_name
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-_WITNESSES: Final[Mapping[str, Any]] = {
-    "boolean": True,
-    "integer": 1,
-    "number": 1.5,
-    "string": "",
-    "array": [],
-    "object": {},
-}
+_REF: Final = "#/$defs/{name}"
 
 
-def inputs_schema(built: BuiltDriver, config: PipelineConfig) -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of the inputs of a run that asks for the pipeline's usual outputs.
+def pipeline_schema(name: str, built: BuiltDriver, config: PipelineConfig) -> PipelineSchema:
+    """Return the schemas of a run that asks for the pipeline's usual outputs, and a version that changes with them.
 
-    It refuses only what such a run would refuse too. An input that nothing uses is ignored by a run, and so here.
+    That of the inputs refuses only what such a run refuses too. An input that nothing uses is ignored by a run, and so
+    here. What no hint says, and types that are only Python's, take and give everything.
     """
-    kinds = {name: kind for name, kind in sorted(built.input_types.items()) if _is_known(kind)}
-    parts, definitions = msgspec.json.schema_components(kinds.values(), ref_template="#/$defs/{name}")
-    strict = dict(zip(kinds, parts, strict=True))
-    properties = {
-        name: _as_run_takes(kind, strict[name]) if name in strict else {}
-        for name, kind in sorted(built.input_types.items())
-    }
+    inputs, outputs = _inputs(built, config), _outputs(built, config)
+    version = blake2b(msgspec.json.encode((inputs, outputs), order="deterministic"), digest_size=8).hexdigest()
+    return PipelineSchema(pipeline=name, version=version, inputs=inputs, outputs=outputs)
+
+
+def _inputs(built: BuiltDriver, config: PipelineConfig) -> dict[str, Any]:
     given = {**config.params, **config.run.inputs}
     wanted = config.run.final_vars or built.last_nodes
+    needed = needed_inputs(built.dag.graph, wanted, built.input_types)
+    kinds = {name: kind for name, kind in sorted(built.input_types.items()) if name in needed}
+    nullable = built.nullable | {name for name, value in given.items() if value is None}
+    parts, definitions = _schemas(kinds)
+    properties = {name: _or_null(part) if name in nullable else part for name, part in parts.items()}
+    return _object(properties, missing_inputs(built.dag.graph, wanted, given), definitions)
+
+
+def _outputs(built: BuiltDriver, config: PipelineConfig) -> dict[str, Any]:
+    nodes = built.dag.graph.nodes
+    wanted = [name for name in config.run.final_vars or built.last_nodes if name in nodes]
+    parts, definitions = _schemas({name: nodes[name].type for name in wanted})
+    return _object(parts, wanted, definitions)
+
+
+def _object(properties: Mapping[str, Any], required: list[str], definitions: Mapping[str, Any]) -> dict[str, Any]:
     schema = {
         "$schema": _DIALECT,
         "type": "object",
         "properties": properties,
-        "required": missing_inputs(built.dag.graph, wanted, given),
-        "$defs": definitions,
+        "required": required,
+        **({"$defs": definitions} if definitions else {}),
     }
-    loosened: dict[str, Any] = _numbers_for_decimals(schema)
-    return loosened
+    found: dict[str, Any] = _numbers_for_decimals(schema)
+    return found
 
 
-def _is_known(kind: Any) -> bool:
+def _schemas(kinds: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a schema for each name, and the definitions that they share."""
+    definitions: dict[str, Any] = {}
+
+    def of_foreign(kind: Any) -> dict[str, Any]:
+        return _of_model(kind, definitions) if is_pydantic(kind) else _of_unknown(kind)
+
+    known = {name: kind for name, kind in kinds.items() if _can_be_described(kind)}
+    found, shared = msgspec.json.schema_components(known.values(), schema_hook=of_foreign, ref_template=_REF)
+    parts = dict(zip(known, found, strict=True))
+    return {name: parts.get(name, {}) for name in kinds}, {**shared, **definitions}
+
+
+def _can_be_described(kind: Any) -> bool:
     try:
-        msgspec.json.schema(kind)
-    except (TypeError, RuntimeError, NameError):  # a class of somebody else's, or a hint that leads nowhere
+        msgspec.json.schema(kind, schema_hook=_of_unknown)
+    except (TypeError, RuntimeError, NameError):  # two classes of somebody else's in a union; a hint that leads nowhere
         return False
     return True
 
 
-def _as_run_takes(kind: Any, strict: dict[str, Any]) -> dict[str, Any]:
-    """Return what a run accepts: what can be converted, what Hamilton lets pass as it is, and null."""
-    passing = [name for name, value in _WITNESSES.items() if _passes(kind, value)]
-    return {"anyOf": [strict, {"type": ["null", *passing]}]} if strict else {}
+def _of_unknown(kind: Any) -> dict[str, Any]:
+    """Take everything, but say what is asked for; msgspec wants to hear something."""
+    return {"title": type_name(kind)}
 
 
-def _passes(kind: Any, value: Any) -> bool:
-    try:
-        return bool(check_input_type(kind, value))
-    except TypeError:  # a TypedDict cannot be asked
-        return False
+def _of_model(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a pydantic model; what it refers to becomes a definition with the model's name before it."""
+    schema: dict[str, Any] = kind.model_json_schema(ref_template=f"#/$defs/{kind.__name__}.{{model}}")
+    definitions |= {f"{kind.__name__}.{name}": part for name, part in schema.pop("$defs", {}).items()}
+    return schema
+
+
+def _or_null(part: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [part, {"type": "null"}]} if part else {}
 
 
 def _numbers_for_decimals(schema: Any) -> Any:

@@ -10,6 +10,7 @@ from hamilton.node import NodeType
 
 from .async_runs import run_coroutine
 from .cache import CacheAdapter
+from .inputs import nullable_inputs
 from .pools import Pool
 from .scope import RunScope
 
@@ -23,6 +24,7 @@ class BuiltDriver:
         self.cache = cache
         nodes = dag.graph.nodes.values()
         self.input_types: dict[str, Any] = {node.name: node.type for node in nodes if node.user_defined}
+        self.nullable = nullable_inputs(nodes)
         self.last_nodes = sorted(node.name for node in nodes if not node.user_defined and not node.depended_on_by)
         self._finalizer = weakref.finalize(self, pool.shutdown) if pool is not None else None
 

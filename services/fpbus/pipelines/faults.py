@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final
 
-from hamilton.htypes import check_input_type
+from .inputs import passes, type_name
 
 _REWORDED: Final = (
     (
@@ -56,17 +56,23 @@ def find_cycle(nodes: Iterable[Any]) -> list[str] | None:
     return None
 
 
-def input_fault(graph: Any, final_vars: Sequence[str], inputs: Mapping[str, Any]) -> str | None:
+def input_fault(
+    graph: Any, final_vars: Sequence[str], inputs: Mapping[str, Any], misfits: Mapping[str, str]
+) -> str | None:
     """Return what keeps a DAG from being run at all: an unknown output, an input that is missing or of a wrong type.
 
-    Values are not shown: they may be secrets.
+    `misfits` says of inputs that they do not fit, whether they are needed or not. Values are not shown: they may be
+    secrets.
     """
     if unknown := [name for name in final_vars if name not in graph.nodes and name not in inputs]:
         known = guess(unknown[0], graph.nodes) if graph.nodes else "The pipeline's module defines no functions."
         return f"There is no node {unknown[0]!r}. {known}"
     needed, outside = graph.get_upstream_nodes(list(final_vars), dict(inputs), {})
     given = {**graph.config, **inputs}
-    faults = [_fault_of_input(node, given, needed) for node in sorted(outside, key=lambda node: str(node.name))]
+    faults = [
+        misfits.get(node.name) or _fault_of_input(node, given, needed)
+        for node in sorted(outside, key=lambda node: str(node.name))
+    ]
     return " ".join(fault for fault in faults if fault) or None
 
 
@@ -76,12 +82,14 @@ def missing_inputs(graph: Any, final_vars: Sequence[str], inputs: Mapping[str, A
         return []
     needed, outside = graph.get_upstream_nodes(list(final_vars), dict(inputs), {})
     given = {**graph.config, **inputs}
-    return sorted(
-        node.name
-        for node in outside
-        if node.name not in given
-        and (any(taker in needed and _requires(taker, node.name) for taker in node.depended_on_by))
-    )
+    return sorted(node.name for node in outside if node.name not in given and _takers(node, needed))
+
+
+def needed_inputs(graph: Any, final_vars: Sequence[str], inputs: Mapping[str, Any]) -> set[str]:
+    """Return the names of the inputs that these outputs are computed from; none for an unknown output."""
+    if any(name not in graph.nodes for name in final_vars):
+        return set()
+    return {node.name for node in graph.get_upstream_nodes(list(final_vars), dict(inputs), {})[1]}
 
 
 def guess(name: str, known: Iterable[str]) -> str:
@@ -94,21 +102,22 @@ def guess(name: str, known: Iterable[str]) -> str:
 
 def _fault_of_input(node: Any, given: Mapping[str, Any], needed: Any) -> str | None:
     if node.name not in given:
-        takers = sorted(taker.name for taker in node.depended_on_by if taker in needed and _requires(taker, node.name))
+        takers = _takers(node, needed)
         return f"The input {node.name!r} is missing; {_and(takers)} {_NEEDS[len(takers) > 1]} it." if takers else None
     value = given[node.name]
-    if value is None or check_input_type(node.type, value):
+    if value is None or passes(node.type, value):
         return None
-    return f"The input {node.name!r} is of type {type(value).__name__}; it must be {_type_name(node.type)}."
+    return f"The input {node.name!r} is of type {type(value).__name__}; it must be {type_name(node.type)}."
+
+
+def _takers(node: Any, needed: Any) -> list[str]:
+    """Return the names of the nodes that cannot do without this input."""
+    return sorted(taker.name for taker in node.depended_on_by if taker in needed and _requires(taker, node.name))
 
 
 def _requires(node: Any, name: str) -> bool:
     kind = node.input_types.get(name)
     return kind is not None and kind[1].name == "REQUIRED"
-
-
-def _type_name(kind: Any) -> str:
-    return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
 
 
 def legible(text: str) -> str:

@@ -14,6 +14,7 @@ from fpbus.schemas import PipelineConfig, ProjectConfig, RunConfig
 from .drivers import BuiltDriver
 from .faults import input_fault
 from .hook_calls import HookFailedError, Hooks, run_end
+from .inputs import fit
 from .log_level import log_level
 from .nodes import NodeReport
 from .retries import RetryRule, imported
@@ -53,6 +54,8 @@ class Graph:
         self.rule = RetryRule.of(config.run, imported)
         self._idle: dict[bytes, list[BuiltDriver]] = {}
         self._usual = _key(config.run)
+        given = {**config.params, **config.run.inputs}
+        self._nulls = frozenset(name for name, value in given.items() if value is None)
 
     def attempt(
         self,
@@ -115,21 +118,33 @@ class Graph:
         key = self._usual if run is self.config.run else _key(run)
         built = self._take(key, run)
         usable = True
-        values: dict[str, Any] = {}
+        values, misfits = fit({**self.config.params, **run.inputs}, built.input_types, built.nullable | self._nulls)
         try:
             built.scope.begin(facts, report)
-            values = fit({**self.config.params, **run.inputs}, built.input_types)
+            if misfits:
+                self._check(built, run, values, misfits)
             return built.execute(run.final_vars, values)
         except Exception as error:
             usable = not isinstance(error, BrokenExecutor)
             node = built.scope.failed_node
-            text = None if node else input_fault(built.dag.graph, run.final_vars or built.last_nodes, values)
+            text = None if node else self._input_fault(built, run, values, misfits)
             raise PipelineFailedError(error, node, text) from error
         finally:
             if usable:
                 self._give_back(key, built)
             else:
                 built.close()
+
+    def _check(self, built: BuiltDriver, run: RunConfig, values: Mapping[str, Any], misfits: Mapping[str, str]) -> None:
+        """Refuse inputs that do not fit, where the outputs are computed from them."""
+        if text := self._input_fault(built, run, values, misfits):
+            raise ValueError(text)
+
+    @staticmethod
+    def _input_fault(
+        built: BuiltDriver, run: RunConfig, values: Mapping[str, Any], misfits: Mapping[str, str]
+    ) -> str | None:
+        return input_fault(built.dag.graph, run.final_vars or built.last_nodes, values, misfits)
 
     def close(self) -> None:
         """Shut down what idle drivers keep open. Further attempts build new ones."""
@@ -156,20 +171,3 @@ def _key(run: RunConfig) -> bytes:
     """Return what decides how a driver is built."""
     parts = (run.config, run.cache, run.with_adapter, run.executor, run.additional_modules)
     return msgspec.json.encode(parts, order="deterministic", enc_hook=repr)
-
-
-def fit(values: Mapping[str, Any], types: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn what JSON can say into what the functions ask for: 25 into a float, text into a datetime.
-
-    A value that does not fit is left as it is: Hamilton then says which input it is and what it should be.
-    """
-    return {name: _fit(value, types.get(name)) for name, value in values.items()}
-
-
-def _fit(value: Any, kind: Any) -> Any:
-    if kind is None or type(value) is kind:
-        return value
-    try:
-        return msgspec.convert(value, kind)
-    except (msgspec.ValidationError, TypeError):  # TypeError: a type that msgspec does not know, as a DataFrame
-        return value

@@ -16,6 +16,7 @@ from .drivers import AsyncBuiltDriver, BuiltDriver, has_async, has_parallel
 from .executors import PoolManager, PoolTasks, ProcessTasks
 from .faults import fault_of, find_cycle
 from .hook_calls import Hooks
+from .inputs import InputsLookedAt
 from .modules import PipelineNotLoadableError, import_additional, import_pipeline
 from .nodes import NodeWatcher
 from .pools import Pool, open_pool
@@ -100,7 +101,7 @@ class Workshop:
             adapters.append(hooks)
         builder = self._builder(run, async_driver.Builder())
         try:
-            dag = builder.with_adapters(*adapters).build_without_init()
+            dag = builder.with_adapters(*_looking_at_inputs(adapters)).build_without_init()
         except Exception as error:
             # As in `_built`.
             raise self._unloadable(f"is no DAG: {fault_of(error)}", traceback.format_exc()) from error
@@ -127,7 +128,7 @@ class Workshop:
 
     def _adapters(self, run: RunConfig, scope: RunScope, cache: CacheAdapter | None) -> list[Any]:
         more = [adapter for adapter in (cache, self._hooks.node_adapter(scope)) if adapter is not None]
-        return [NodeWatcher(scope, cache), *more, *self._chosen(run, scope)]
+        return _looking_at_inputs([NodeWatcher(scope, cache), *more, *self._chosen(run, scope)])
 
     def _chosen(self, run: RunConfig, scope: RunScope, *, awaited: bool = False) -> list[Any]:
         if not run.with_adapter:
@@ -144,3 +145,9 @@ class Workshop:
 
     def _unloadable(self, what: str, trace: str | None = None) -> PipelineNotLoadableError:
         return PipelineNotLoadableError(f"The pipeline {self._name!r} {what}.", trace=trace)
+
+
+def _looking_at_inputs(adapters: list[Any]) -> list[Any]:
+    """Add our look at inputs, where no adapter has its own: there may be one."""
+    theirs = any(hasattr(adapter, "do_validate_input") for adapter in adapters)
+    return adapters if theirs else [*adapters, InputsLookedAt()]

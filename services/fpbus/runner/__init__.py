@@ -56,7 +56,7 @@ def serve(
     redis = redis_of(settings)
     queue = WorkQueue(redis.url, lanes, config.lease_s, redis.options)
     look = partial(stamp, folder, project.hooks_dir)
-    service = RunnerService(bus, queue, stable, config, look, settings.instance, presence, stop)
+    service = RunnerService(bus, queue, stable, config, folder, look, settings.instance, presence, stop)
     run_service(service, presence, stop, Role.RUNNER, settings.instance, config.grace_s)
 
 

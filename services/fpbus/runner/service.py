@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from redis import RedisError
@@ -22,6 +23,7 @@ from fpbus.schemas import (
 )
 
 from .crew import Crew
+from .describing import Describing
 from .queue import WorkQueue
 from .stable import Stable
 from .worker import Worker
@@ -41,6 +43,7 @@ class RunnerService:
         queue: WorkQueue,
         stable: Stable,
         config: RunnerConfig,
+        folder: Path,
         look: Look,
         instance: str,
         presence: ServicePresence,
@@ -59,6 +62,7 @@ class RunnerService:
             return Worker(f"{instance}/{number}", queue, stable, bus, stop, config.runs_per_horse)
 
         self._crew = Crew(queue, hire)
+        self._describing = Describing(bus, stable, folder)
         self._done = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -81,10 +85,12 @@ class RunnerService:
         self._heart.start()
         for worker in self._crew.workers:
             worker.wait_ready(20.0)
+        self._describing.start()
 
     def stop(self) -> None:
         """Let each worker finish the run in hand; near the end of the grace period hand it back instead."""
         self._stop.request()
+        self._describing.stop()
         if self._heart.is_alive():
             self._crew.disband(self._config.grace_s * 2 / 3)
             self._done.set()
@@ -151,6 +157,7 @@ class RunnerService:
             log.info("the project changed; new runs get new work-horses")
             for worker in self._crew.workers:
                 worker.renew_horse()
+            self._describing.again()
 
     def _answer_cancel(self, cancel: Cancel) -> dict[str, Any]:
         """Stop a run if it runs here."""

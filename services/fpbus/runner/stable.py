@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Callable, Sequence
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
@@ -22,6 +23,7 @@ class Stable:
     """Makes horses for one project. Runs that ask for no executor have this one, else that of their pipeline."""
 
     def __init__(self, folder: str, storage_url: str, executor: dict[str, Any] | None = None) -> None:
+        self._folder = folder
         self._arguments = (folder, storage_url, executor)
         self._context = multiprocessing.get_context("forkserver")
         # The package's __init__ imports neither broker nor Redis; `horse` imports Hamilton.
@@ -33,9 +35,16 @@ class Stable:
 
     def fetch(self) -> "TetheredHorse":
         """Start a horse; it says `Ready` by itself."""
+        return self._tethered(_work, *self._arguments)
+
+    def describe(self, names: Sequence[str]) -> "TetheredHorse":
+        """Start a child that sends what these pipelines take and give, one after the other."""
+        return self._tethered(_describe, self._folder, names)
+
+    def _tethered(self, task: Callable[..., None], *arguments: Any) -> "TetheredHorse":
         ours, theirs = self._context.Pipe()
         their_end, our_end = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_work, args=(theirs, their_end, *self._arguments), daemon=True)
+        process = self._context.Process(target=task, args=(theirs, their_end, *arguments), daemon=True)
         process.start()
         theirs.close()
         their_end.close()
@@ -47,6 +56,12 @@ def _work(pipe: Connection, parent: Connection, folder: str, storage_url: str, e
     from .horse import work
 
     work(pipe, parent, folder, storage_url, executor)
+
+
+def _describe(pipe: Connection, parent: Connection, folder: str, names: Sequence[str]) -> None:
+    from .describer import describe
+
+    describe(pipe, parent, folder, names)
 
 
 class TetheredHorse:

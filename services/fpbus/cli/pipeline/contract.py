@@ -4,9 +4,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from msgspec import to_builtins
+from msgspec.json import encode
 
 from fpbus.cli.options import FormatOption, LogLevelOption
 from fpbus.cli.output import show_data, show_table, tell
+from fpbus.schemas import PipelineSchema
 
 from .options import BaseDirOption, StorageOptionsOption, project_folder
 from .talking import talking
@@ -19,7 +22,7 @@ def schema(
     storage_options: StorageOptionsOption = None,
     _level: LogLevelOption = None,
 ) -> None:
-    """Show the inputs of a pipeline; with --format json or yaml, as JSON Schema.
+    """Show what a pipeline takes and gives; with --format json or yaml, as JSON Schema.
 
     Needs no bus: the pipeline's code is imported, and nothing is run.
     """
@@ -27,20 +30,22 @@ def schema(
     with talking("json"):  # modules may print when they are imported
         found = _read(folder, name)
     if style != "table":
-        show_data(found, style)
-    elif found["properties"]:
-        rows = [[input_, _need(input_, found), _words(part)] for input_, part in found["properties"].items()]
-        show_table(["INPUT", "REQUIRED", "TYPE"], rows)
+        show_data(to_builtins(found), style)
+        return
+    needs = [[name, _need(name, found.inputs), _words(part)] for name, part in found.inputs["properties"].items()]
+    if needs:
+        show_table(["INPUT", "REQUIRED", "TYPE"], needs)
     else:
         tell(f"The pipeline {name!r} takes no inputs.")
+    show_table(["OUTPUT", "TYPE"], [[name, _words(part)] for name, part in found.outputs["properties"].items()])
 
 
-def _read(folder: Path, name: str) -> dict[str, Any]:
+def _read(folder: Path, name: str) -> PipelineSchema:
     from fpbus.pipelines import Project
-    from fpbus.pipelines.contract import inputs_schema
+    from fpbus.pipelines.contract import pipeline_schema
 
     graph = Project.load(folder).graph(name)
-    return inputs_schema(graph.driver(), graph.config)
+    return pipeline_schema(name, graph.driver(), graph.config)
 
 
 def _need(name: str, schema: dict[str, Any]) -> str:
@@ -48,14 +53,14 @@ def _need(name: str, schema: dict[str, Any]) -> str:
 
 
 def _words(part: dict[str, Any]) -> str:
-    """Say the type that the functions ask for; the second alternative is what a run lets pass besides."""
-    import msgspec
-
+    """Say a type: its name where it has one, or `anything`, or its schema."""
     if not part:
         return "anything"
-    asked = part["anyOf"][0]
+    asked = part["anyOf"][0] if len(part.get("anyOf", ())) == 2 and part["anyOf"][1] == {"type": "null"} else part
+    if set(asked) == {"title"}:  # a type of Python's
+        return str(asked["title"])
     if set(asked) == {"type"} and isinstance(asked["type"], str):
         return asked["type"]
     if "$ref" in asked:
         return str(asked["$ref"]).rpartition("/")[2]
-    return msgspec.json.encode(asked).decode()
+    return encode(asked).decode()

@@ -8,6 +8,7 @@ RESULT: Final = "pipelines/+/runs/+/result"
 RECORDED: Final = "fpbus/recorded"
 REJECTED: Final = "fpbus/rejected"
 PRESSURE: Final = "fpbus/pressure"
+ASYNCAPI: Final = "fpbus/asyncapi"
 PRESENCE: Final = "fpbus/services/+/+/status"
 
 _SPOKEN: Final = (["runs"], ["latest"], ["schema"], ["rejected"])

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from .acl import acl
+from .asyncapi import asyncapi
 from .demo import demo
 from .group import Commands
 from .init import init
@@ -31,7 +32,7 @@ NOT_RIGHT: Final = 8
 app = typer.Typer(
     name="fpbus", cls=Commands, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
 )
-for command in (init, up, trigger, replay, watch, ps, health, serve, acl, ui, demo):
+for command in (init, up, trigger, replay, watch, ps, health, serve, acl, asyncapi, ui, demo):
     app.command()(command)
 app.add_typer(pipeline, name="pipeline")
 app.add_typer(runs, name="runs")

@@ -25,7 +25,12 @@ def show_list(items: Sequence[Any], columns: Columns, style: Format, nothing: st
 
 def show_data(data: Any, style: Format) -> None:
     """Print one JSON document on one line, or one YAML document."""
-    write(_json(data) if style == "json" else _yaml(data))
+    write(text_of(data, style))
+
+
+def text_of(data: Any, style: Format) -> str:
+    """Write one JSON document on one line, or one YAML document."""
+    return _json(data) if style == "json" else _yaml(data)
 
 
 def show_event(event: Any, style: Format) -> None:

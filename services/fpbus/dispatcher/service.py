@@ -45,6 +45,7 @@ from .catalog import Catalog
 from .closing import Closing
 from .contracts import Contracts
 from .devices import Devices
+from .document import BusDocument
 from .following import Following
 from .handlers import Rules, expired_result, lost_result
 from .ingress import Ingress
@@ -104,6 +105,7 @@ class DispatcherService:
         refuser = Refuser(self._bus, catalog)
         self._codecs = CodecProcess(settings.project_dir)
         self._contracts = Contracts(self._presence_bus)
+        self._document = BusDocument(self._bus)
         check = self._contracts.check
         self._devices = Devices(self._bus, self._inbox, refuser, check, self._codecs)
         self._ingress = Ingress(self._bus, catalog, self._devices, refuser, check, self._submit_held, self._take_held)
@@ -319,6 +321,7 @@ class DispatcherService:
             raise FencedError
         self._put_limits(self._catalog.look())
         self._watch_rivals(0.0)
+        self._document.tell(self._catalog.rules, self._contracts.schemas)
         self._forget_recorded()
         for job in self._queue.promote():
             self._tell_status(job, RunState.QUEUED)

@@ -15,7 +15,6 @@ from fpbus.schemas.triggers import reply_filter
 DEVICES: Final = "devices"
 
 _ALL_DEVICES: Final = f"{DEVICES}/#"
-_ASYNCAPI: Final = "fpbus/asyncapi"
 _NODES: Final = topics.node("+", "+", "#")
 _LOG: Final = topics.log("+", "+")
 
@@ -48,7 +47,7 @@ SERVICES: Final = (
             topics.rejected("+"),
             topics.REJECTED,
             topics.PRESSURE,
-            _ASYNCAPI,
+            topics.ASYNCAPI,
             topics.call(Role.RUNNER, "cancel"),
             _ALL_DEVICES,
         ),
@@ -69,7 +68,7 @@ SERVICES: Final = (
 #: A person at the command line, or a program that steers: asks the services, and hears all that is said of runs.
 OPERATOR: Final = Account(
     "operator",
-    reads=("pipelines/#", topics.PRESENCE, topics.PRESSURE, topics.RECORDED, topics.REJECTED, _ASYNCAPI),
+    reads=("pipelines/#", topics.PRESENCE, topics.PRESSURE, topics.RECORDED, topics.REJECTED, topics.ASYNCAPI),
     writes=(topics.RUN, topics.call("+", "+")),
 )
 

@@ -1,0 +1,100 @@
+"""The AsyncAPI document has the whole bus in it, and nothing that leads nowhere."""
+
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from fpbus.dispatcher.calls import DispatcherCalls
+from fpbus.recorder.calls import HistoryCalls
+from fpbus.scheduler.calls import ScheduleCalls
+from fpbus.schemas import PipelineConfig, PipelineSchema, Role, TriggerConfig
+from fpbus.schemas.asyncapi import asyncapi
+from fpbus.schemas.verbs import VERBS
+
+PIPELINES = {
+    "plain": PipelineConfig(),
+    "meters": PipelineConfig(
+        triggers=[
+            TriggerConfig(topic="meters/{meter}/+/{rest#}", qos=0, format="text", inputs={"text": "payload"}),
+            TriggerConfig(topic="a/#", name="all", when="payload.x > 1"),
+        ]
+    ),
+}
+SCHEMA = PipelineSchema(
+    pipeline="meters",
+    version="1",
+    inputs={
+        "type": "object",
+        "properties": {
+            "reading": {"$ref": "#/$defs/Reading"},
+            "pair": {"type": "array", "prefixItems": [{"type": "integer"}], "items": False},
+        },
+        "required": ["reading"],
+        "$defs": {"Reading": {"type": "object", "properties": {"inner": {"$ref": "#/$defs/Inner"}}}, "Inner": {}},
+    },
+    outputs={"type": "object", "properties": {}, "required": []},
+)
+
+
+@pytest.fixture
+def document() -> dict[str, Any]:
+    return asyncapi(PIPELINES, {"meters": SCHEMA}, root="shop/", version="1.2", server=("broker:1883", "mqtt"))
+
+
+def references(part: Any) -> Iterator[str]:
+    if isinstance(part, dict):
+        if isinstance(part.get("$ref"), str):
+            yield part["$ref"]
+        for below in part.values():
+            yield from references(below)
+    elif isinstance(part, list):
+        for below in part:
+            yield from references(below)
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    found = set(references(document))
+    assert len(found) > 50
+    for reference in found:
+        part: Any = document
+        for name in reference.removeprefix("#/").split("/"):
+            assert name in part, reference
+            part = part[name]
+
+
+def test_all_topics_have_the_root_but_those_of_devices(document: dict[str, Any]) -> None:
+    addresses = {name: channel["address"] for name, channel in document["channels"].items() if channel["address"]}
+    triggers = {name: address for name, address in addresses.items() if name.startswith("trigger.")}
+    assert triggers == {"trigger.meters.0": "meters/{meter}/{level2}/{rest}", "trigger.meters.all": "a/{level1}"}
+    assert all(address.startswith("shop/") for name, address in addresses.items() if name not in triggers)
+    assert {"shop/pipelines/plain/run", "shop/pipelines/meters/run", "shop/fpbus/asyncapi"} <= set(addresses.values())
+
+
+def test_inputs_are_those_of_the_pipeline(document: dict[str, Any]) -> None:
+    messages, schemas = document["components"]["messages"], document["components"]["schemas"]
+    assert messages["run.plain"]["payload"] == {"$ref": "#/components/schemas/RunRequest"}
+    asked = messages["run.meters"]["payload"]["allOf"][1]
+    assert asked["required"] == ["inputs"]
+    assert asked["properties"]["inputs"] == {"$ref": "#/components/schemas/meters.inputs"}
+    assert schemas["meters.inputs"]["properties"] == {
+        "reading": {"$ref": "#/components/schemas/meters.inputs.Reading"},
+        "pair": {"type": "array", "items": [{"type": "integer"}], "additionalItems": False},
+    }
+
+
+def test_what_is_retained_is_said(document: dict[str, Any]) -> None:
+    retained = {name for name, one in document["operations"].items() if one["bindings"]["mqtt"]["retain"]}
+    assert retained == {"latest", "schema", "presence", "asyncapi"}
+    assert document["operations"]["trigger.meters.0"]["bindings"]["mqtt"]["qos"] == 0
+
+
+@pytest.mark.parametrize(
+    ("role", "calls"),
+    [(Role.DISPATCHER, DispatcherCalls), (Role.RECORDER, HistoryCalls), (Role.SCHEDULER, ScheduleCalls)],
+)
+def test_the_calls_are_those_that_the_services_answer(role: Role, calls: Any) -> None:
+    answered = {verb: kind for verb, (kind, _) in calls.verbs(Mock()).items()}
+
+    assert VERBS[role] == answered

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from fpbus.project import make_project
-from support.servers import Broker, Redis
+from support.servers import Broker, Redis, program
 from support.stack import Stack
+from support.waiting import wait_for
 
 HEARD = """
 def on_message(client, userdata, message):
@@ -135,3 +137,76 @@ def test_as_job_the_bus_accepts_each_message(
 
     assert [each["state"] for each in told] == ["accepted", "accepted"]
     assert len({each["run_id"] for each in told}) == 2
+
+
+def wait_said(process: "subprocess.Popen[str]", words: str) -> None:
+    """Read what a listener says until it says this."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if words in line:
+            return
+    raise AssertionError(f"it ended without saying {words!r}")
+
+
+def test_a_listener_is_there_again_when_its_broker_is(project: Path, mosquitto: Broker, device: paho.Client) -> None:
+    listener = listen(project, mosquitto, "start-listener", "heard", "plant/#", "--qos=1", "--count=2")
+    device.publish("plant/a", "1", 1).wait_for_publish(10)
+
+    mosquitto.kill()
+    wait_said(listener, "Connection lost")
+    mosquitto.start()
+    wait_said(listener, "Connected again.")
+    wait_for(device.is_connected, what="the device to be back")
+    device.publish("plant/b", "2", 1).wait_for_publish(20)
+
+    assert [each["topic"] for each in told_by(listener)] == ["plant/a", "plant/b"]
+
+
+def test_as_job_a_message_that_comes_again_is_the_same_run(
+    tmp_path: Path, mosquitto: Broker, redis_server: Redis, device: paho.Client
+) -> None:
+    stack = Stack(tmp_path / "stack", mosquitto.url, redis_server.url).start("recorder", "dispatcher", "runner")
+    asked = ("run-pipeline-on-message", "add", "plant/a", "--as-job", "--qos=1", "--no-clean-session", "--count=1")
+    arguments = (*asked, "--client-id=one")
+    try:
+        dying = listen(stack.project, mosquitto, *arguments)
+        os.kill(stack.processes["dispatcher"].pid, signal.SIGSTOP)
+        device.publish("plant/a", '{"x": 4}', 1).wait_for_publish(10)
+        wait_said(dying, "Asking again.")
+        dying.kill()
+        dying.communicate()
+        os.kill(stack.processes["dispatcher"].pid, signal.SIGCONT)
+
+        (told,) = told_by(listen(stack.project, mosquitto, *arguments))
+        stack.wait_records(1)
+    finally:
+        stack.stop()
+
+    assert told["state"] == "accepted"
+    assert len(stack.records()) == 1
+    assert stack.executions() == [4]
+
+
+def test_who_has_the_password_hears_and_others_are_told(project: Path, mosquitto: Broker) -> None:
+    accounts, config = project / "accounts", Path(mosquitto.command[-1])
+    subprocess.run([program("mosquitto_passwd"), "-b", "-c", str(accounts), "ann", "hidden word"], check=True)
+    config.write_text(config.read_text().replace("allow_anonymous true", f"password_file {accounts}"))
+    mosquitto.kill()
+    mosquitto.start()
+    place = ("--host=127.0.0.1", f"--port={mosquitto.port}", "--username=ann")
+
+    refused = subprocess.run(
+        [sys.executable, "-m", "fpbus", "mqtt", "start-listener", "heard", "plant/#", *place, "--password=wrong"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    listener = listen(project, mosquitto, "start-listener", "heard", "plant/#", *place, "--password=hidden word")
+    listener.send_signal(signal.SIGINT)
+    _, said = listener.communicate(timeout=50)
+
+    assert refused.returncode == 5, refused.stderr
+    assert "does not let in the user 'ann'" in refused.stderr
+    assert "hidden" not in refused.stderr + said

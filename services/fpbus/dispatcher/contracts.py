@@ -42,7 +42,7 @@ class Contracts:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._inbox = Inbox()
-        self._validators: dict[str, Any] = {}
+        self._contracts: dict[str, Contract] = {}
         self.schemas: dict[str, PipelineSchema] = {}
         bus.subscribe(self._inbox, topics.schema("+"))
 
@@ -59,37 +59,45 @@ class Contracts:
     def _learn(self, name: str, schema: PipelineSchema | None) -> None:
         if schema is None:
             self.schemas.pop(name, None)
-            self._validators.pop(name, None)
+            self._contracts.pop(name, None)
         else:
-            self._validators[name] = _validator(schema.inputs)
+            self._contracts[name] = Contract(schema)
             self.schemas[name] = schema
 
     def check(self, pipeline: str, request: RunRequest) -> None:
+        """Raise `RefusedError` for inputs that a run would refuse, naming the field."""
+        contract = self._contracts.get(pipeline)
+        if contract is not None:
+            contract.check(request)
+
+
+class Contract:
+    """What the inputs of one pipeline must be. Raises `ValueError` for a schema that is none."""
+
+    def __init__(self, schema: PipelineSchema) -> None:
+        formats = {name: _convertible(kind) for name, kind in _FORMATS.items()}
+        self._validator = jsonschema_rs.Draft202012Validator(
+            _with_our_formats(schema.inputs), formats=formats, validate_formats=True, mask="it"
+        )
+
+    def check(self, request: RunRequest) -> None:
         """Raise `RefusedError` for inputs that a run would refuse, naming the field.
 
         A request for other outputs, or for another DAG, needs other inputs; of those the schema says nothing.
         """
-        validator = self._validators.get(pipeline)
-        if validator is None or request.final_vars or request.config is not None:
+        if request.final_vars or request.config is not None:
             return
         inputs: Any = request.inputs or {}
         try:
-            valid = validator.is_valid(inputs)
+            valid = self._validator.is_valid(inputs)
         except ValueError:  # what only MessagePack can say: bytes, times, names that are numbers
             inputs = msgspec.to_builtins(inputs, str_keys=True)
-            valid = validator.is_valid(inputs)
-        if not valid and (fault := next(_faults(validator.iter_errors(inputs)), None)):
+            valid = self._validator.is_valid(inputs)
+        if not valid and (fault := next(_faults(self._validator.iter_errors(inputs)), None)):
             path, problem = fault
             raise RefusedError(
                 RejectionCode.INVALID_PAYLOAD, f"{_sentence(path, problem)}.", f"$.inputs{_written(path)}", request
             )
-
-
-def _validator(schema: dict[str, Any]) -> Any:
-    formats = {name: _convertible(kind) for name, kind in _FORMATS.items()}
-    return jsonschema_rs.Draft202012Validator(
-        _with_our_formats(schema), formats=formats, validate_formats=True, mask="it"
-    )
 
 
 def _convertible(kind: Any) -> Callable[[str], bool]:

@@ -4,6 +4,7 @@ import contextlib
 import sys
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -18,7 +19,7 @@ from .options import BaseDirOption, StorageOptionsOption, project_folder
 
 if TYPE_CHECKING:
     from fpbus.schemas import TriggerInfo
-    from fpbus.triggers import Verdict
+    from fpbus.triggers import Refusal, Start, Verdict
 
 
 def _count(name: str, info: "TriggerInfo") -> str:
@@ -74,7 +75,7 @@ def explain_trigger(  # noqa: PLR0917 (Typer makes options of them)
         properties=read_pairs(properties or [], "--property"),
     )
     with contextlib.redirect_stdout(sys.stderr):  # what a codec prints is talk
-        told = [_tell(verdict) for verdict in table.judge(message)]
+        told = [_tell(verdict, folder) for verdict in table.judge(message)]
     show_list(told, _COLUMNS, style, f"No trigger listens on {topic!r}.")
     if not told:
         raise typer.Exit(4)
@@ -86,12 +87,14 @@ def show_triggers(style: FormatOption = "table", profile: ProfileOption = None, 
         show_list(control.list_triggers(), _TRIGGERS, style, "No pipeline has triggers.")
 
 
-def _tell(verdict: "Verdict") -> dict[str, Any]:
+def _tell(verdict: "Verdict", folder: Path) -> dict[str, Any]:
     import msgspec
 
     from fpbus.triggers import Refusal, Start
 
     told: dict[str, Any] = {"pipeline": verdict.pipeline, "trigger": verdict.trigger}
+    if isinstance(verdict, Start):
+        verdict = _held_against_contract(verdict, folder)
     if isinstance(verdict, Start):
         request: dict[str, Any] = msgspec.to_builtins(verdict.request)
         request.pop("type")
@@ -100,3 +103,28 @@ def _tell(verdict: "Verdict") -> dict[str, Any]:
         field = f" ({verdict.field})" if verdict.field else ""
         return {**told, "becomes": "rejected", "because": f"{verdict.message}{field}", "code": str(verdict.code)}
     return {**told, "becomes": "nothing", "because": verdict.reason}
+
+
+def _held_against_contract(start: "Start", folder: Path) -> "Start | Refusal":
+    """Say what the dispatcher would say of the inputs; of a pipeline that cannot be loaded it knows nothing."""
+    from fpbus.dispatcher.contracts import Contract
+    from fpbus.dispatcher.devices import field_of_message
+    from fpbus.dispatcher.handlers import RefusedError
+    from fpbus.pipelines import Project
+    from fpbus.pipelines.contract import pipeline_schema
+    from fpbus.schemas import FpbusError
+    from fpbus.schemas.windows import BatchWindow
+    from fpbus.triggers import Refusal
+
+    if isinstance(start.config.window, BatchWindow):
+        return start
+    try:
+        graph = Project.load(folder).graph(start.pipeline)
+        schema = pipeline_schema(start.pipeline, graph.driver(), graph.config)
+        Contract(schema).check(start.request)
+    except RefusedError as refused:
+        field = field_of_message(refused.field, start.config)
+        return Refusal(start.pipeline, start.trigger, refused.code, str(refused), field)
+    except FpbusError:
+        pass
+    return start

@@ -84,6 +84,7 @@ class Stack:
         make_project(self.project, "under-test")
         self.add_pipeline("add", ADD_PY, f"run:\n  final_vars: [answer]\nparams:\n  marks: {self.marks}\n")
         self.environment = os.environ | {
+            "HAMILTON_AUTOLOAD_EXTENSIONS": "0",  # each runner would import mlflow, dask and all the others for nothing
             "FPBUS_MQTT_URL": mqtt_url,
             "FPBUS_REDIS_URL": redis_url,
             "FPBUS_PROJECT": str(self.project),

@@ -335,6 +335,7 @@ class ProjectConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, for
     redis_cert_file: str | None = None
     redis_key_file: str | None = None
     allow_insecure: bool = False
+    allow_volatile: bool = False
     history_url: str | None = None
     schedules_url: str | None = None
     storage_url: str | None = None

@@ -64,6 +64,7 @@ def _below(folder: "Path") -> dict[str, str]:
         "log_level": config.log_level,
         "log_format": config.log_format,
         "allow_insecure": "1" if config.allow_insecure else None,
+        "allow_volatile": "1" if config.allow_volatile else None,
         **{name: getattr(config, name) for name in CREDENTIALS if not name.endswith("_file")},
         **{
             name: str(folder / path)

@@ -14,7 +14,7 @@ def serve(settings: Settings) -> None:
     """Run a dispatcher until it is told to stop. Raises `FpbusError` when it cannot start, or was taken over."""
     stop = Stop()
     redis = redis_of(settings)
-    queue = RunQueue(redis.url, token_hex(16), redis.options)
+    queue = RunQueue(redis.url, token_hex(16), redis.options, allow_volatile=settings.volatile_allowed)
     presence = ServicePresence(Role.DISPATCHER, settings.instance, active=False, lease=queue.token)
     service = DispatcherService(settings, queue, Catalog(settings.project_dir, settings.root), presence, stop)
     run_service(service, presence, stop, Role.DISPATCHER, settings.instance)

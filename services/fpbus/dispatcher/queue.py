@@ -12,14 +12,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from redis import Redis, RedisError
+from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 from rq.job import Job, JobStatus
 from rq.utils import utcformat
 
-from fpbus.lifecycle import redis_refusal
+from fpbus.lifecycle import check_redis_server
 from fpbus.schemas import HeldRuns, PipelineLimits, QueueDepth, Queues, RunAccount, RunResult, RunState, decode, encode
 from fpbus.schemas.holding import COME_BACK, HOLD, RING, UNHOLD
 from fpbus.schemas.queue import (
@@ -45,7 +44,6 @@ from fpbus.schemas.queue import (
     job_data,
     read_job_data,
 )
-from fpbus.schemas.redis_server import check_redis
 
 from .jobs import Jobs
 from .windows import Windows
@@ -95,8 +93,11 @@ class Lost(NamedTuple):
 class RunQueue:
     """Where runs wait. All methods raise `redis.RedisError` when Redis does not do its part."""
 
-    def __init__(self, url: str, token: str, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, url: str, token: str, options: Mapping[str, Any] | None = None, *, allow_volatile: bool = False
+    ) -> None:
         self._url = url
+        self._allow_volatile = allow_volatile
         self._token = token
         self.remembered_deliveries = REMEMBERED_DELIVERIES
         # No hidden retries: the service decides when to try again, and says meanwhile that it is degraded.
@@ -133,16 +134,8 @@ class RunQueue:
         self._redis.close()
 
     def check_server(self) -> None:
-        """Raise `RedisTooOldError` for a server that cannot run our scripts, `RedisRefusedError` for a wrong login."""
-        try:
-            check_redis(self._redis.info("server"))
-        except NoPermissionError:
-            pass  # a user who may not ask; the scripts will tell
-        except RedisError as error:
-            refusal = redis_refusal(error, self._url)
-            if refusal is None:
-                raise
-            raise refusal from error
+        """Raise `RedisUnfitError` for a server on which runs would be lost, `RedisRefusedError` for a wrong login."""
+        check_redis_server(self._redis, self._url, allow_volatile=self._allow_volatile)
 
     def hold_lease(self, heir_of: str = "") -> bool:
         """Take or keep the lease; `heir_of` is the token of a dispatcher that is known to be gone."""

@@ -7,6 +7,7 @@ from .access import redis_of as redis_of
 from .access import redis_refusal as redis_refusal
 from .logs import configure as configure_logs
 from .presence import ServicePresence as ServicePresence
+from .redis_check import check_redis_server as check_redis_server
 from .service import GRACE_S as GRACE_S
 from .service import Service as Service
 from .service import Stop as Stop

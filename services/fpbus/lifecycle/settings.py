@@ -26,6 +26,7 @@ _ENVIRONMENT: Final = {
     "log_level": "FPBUS_LOG_LEVEL",
     "log_format": "FPBUS_LOG_FORMAT",
     "allow_insecure": "FPBUS_ALLOW_INSECURE",
+    "allow_volatile": "FPBUS_ALLOW_VOLATILE",
     **{name: f"FPBUS_{name.upper()}" for name in CREDENTIALS},
 }
 _LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -53,6 +54,7 @@ class Settings:
     log_level: str = "INFO"
     log_format: str = "console"
     allow_insecure: str = ""
+    allow_volatile: str = ""
     mqtt_username: str | None = None
     mqtt_password: str | None = field(default=None, repr=False)
     mqtt_password_file: str | None = None
@@ -93,13 +95,19 @@ class Settings:
         if not self.instance.replace("-", "").replace("_", "").replace(".", "").isalnum():
             raise SettingsError(f"The instance name {self.instance!r} may hold letters, digits, '-', '_' and '.' only.")
 
-        if self.allow_insecure.lower() not in _YES | _NO:
-            raise SettingsError(f"FPBUS_ALLOW_INSECURE is {self.allow_insecure!r}; it must be 1 or 0.")
+        for name in ("allow_insecure", "allow_volatile"):
+            if (value := getattr(self, name)).lower() not in _YES | _NO:
+                raise SettingsError(f"{_ENVIRONMENT[name]} is {value!r}; it must be 1 or 0.")
 
     @property
     def insecure_allowed(self) -> bool:
         """May broker and Redis be on another machine without TLS or without a login."""
         return self.allow_insecure.lower() in _YES
+
+    @property
+    def volatile_allowed(self) -> bool:
+        """May Redis keep what it has in memory only."""
+        return self.allow_volatile.lower() in _YES
 
     def credentials(self, server: str) -> Credentials:
         """Return what opens the door of `mqtt` or `redis`, beside what its URL says."""

@@ -54,7 +54,7 @@ def serve(
     presence.attach(bus)
     bus.on_taken_over(stop.request)
     redis = redis_of(settings)
-    queue = WorkQueue(redis.url, lanes, config.lease_s, redis.options)
+    queue = WorkQueue(redis.url, lanes, config.lease_s, redis.options, allow_volatile=settings.volatile_allowed)
     look = partial(stamp, folder, project.hooks_dir)
     service = RunnerService(bus, queue, stable, config, folder, look, settings.instance, presence, stop)
     run_service(service, presence, stop, Role.RUNNER, settings.instance, config.grace_s)

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, Final
 from zlib import compress
 
-from redis import Redis, RedisError
-from redis.exceptions import NoPermissionError, NoScriptError
+from redis import Redis
+from redis.exceptions import NoScriptError
 from rq.utils import utcformat
 from rq.version import VERSION
 
-from fpbus.lifecycle import redis_refusal
+from fpbus.lifecycle import check_redis_server
 from fpbus.schemas import RunState
 from fpbus.schemas.holding import COME_BACK, HOLD, RING, UNHOLD
 from fpbus.schemas.lanes import all_lanes
@@ -33,7 +33,6 @@ from fpbus.schemas.queue import (
     Serializer,
     read_job_data,
 )
-from fpbus.schemas.redis_server import check_redis
 
 from .orders import Ended
 
@@ -74,8 +73,11 @@ class WorkQueue:
         queues: Sequence[str] | None,
         lease_s: float,
         options: Mapping[str, Any] | None = None,
+        *,
+        allow_volatile: bool = False,
     ) -> None:
         self._url = url
+        self._allow_volatile = allow_volatile
         # redis-py's hints unite the replies of all protocols and modes; ours are bytes.
         self._redis: Any = Redis.from_url(url, socket_timeout=10.0, socket_connect_timeout=2.0, **(options or {}))
         self._serves = ALL_QUEUES if queues is None else ",".join(queues)
@@ -94,16 +96,8 @@ class WorkQueue:
         return self._queues
 
     def check_server(self) -> None:
-        """Raise `RedisTooOldError` for a server that cannot run our scripts, `RedisRefusedError` for a wrong login."""
-        try:
-            check_redis(self._redis.info("server"))
-        except NoPermissionError:
-            pass  # a user who may not ask; the scripts will tell
-        except RedisError as error:
-            refusal = redis_refusal(error, self._url)
-            if refusal is None:
-                raise
-            raise refusal from error
+        """Raise `RedisUnfitError` for a server on which runs would be lost, `RedisRefusedError` for a wrong login."""
+        check_redis_server(self._redis, self._url, allow_volatile=self._allow_volatile)
 
     def look_for_queues(self) -> bool:
         """Serve also what was used first since the last look, where all are served; tell whether there was one."""

@@ -18,6 +18,10 @@ from .credentials import Credentials as Credentials
 from .credentials import CredentialsError as CredentialsError
 from .inbox import Inbox as Inbox
 from .inbox import WakingInbox as WakingInbox
+from .looking import BrokerAwayError as BrokerAwayError
+from .looking import Greeting as Greeting
+from .looking import Looker as Looker
+from .looking import looking_at as looking_at
 from .memory import MemoryBroker as MemoryBroker
 from .memory import MemoryTransport as MemoryTransport
 from .refusal import BrokerRefusedError as BrokerRefusedError

@@ -14,7 +14,6 @@ thread may write: publishers on other threads queue a packet and wake it.
 
 import logging
 import random
-import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -32,7 +31,7 @@ from fpbus.schemas import FpbusError
 
 from .address import BrokerAddress
 from .credentials import CredentialsError
-from .paho_client import PahoClient
+from .paho_client import PahoClient, set_nodelay
 from .refusal import BrokerRefusedError, not_let_in
 from .tls import tls_trouble
 from .transport import Delivery, Hooks, Properties, Sending, TransportStoppedError
@@ -239,7 +238,7 @@ class PahoTransport:
         client.on_message = self._on_message
         client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
-        client.on_socket_open = _set_nodelay
+        client.on_socket_open = set_nodelay
         client.on_socket_register_write = _leave_writing_to_the_loop
         return client
 
@@ -359,12 +358,6 @@ class _PahoSending:
             return self._info.is_published()
         except RuntimeError:  # refused by the broker; or QoS 0, and there was no connection
             return False
-
-
-def _set_nodelay(_client: paho.Client, _data: Any, sock: Any) -> None:
-    plain = getattr(sock, "_socket", sock)  # paho wraps the socket of a websocket
-    if isinstance(plain, socket.socket):
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _leave_writing_to_the_loop(_client: paho.Client, _data: Any, _sock: Any) -> None:

@@ -71,6 +71,11 @@ def reply(client_id: str) -> str:
     return f"fpbus/reply/{client_id}"
 
 
+def trial(name: str) -> str:
+    """Where `fpbus doctor` tries what a broker does."""
+    return f"fpbus/doctor/{name}"
+
+
 def pipeline_of_run_topic(topic: str) -> str | None:
     """The name between `pipelines/` and `/run`, slashes and all; None where the topic is one of our own events."""
     rest = topic.removeprefix("pipelines/")

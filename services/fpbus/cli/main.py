@@ -9,6 +9,7 @@ import typer
 from .acl import acl
 from .asyncapi import asyncapi
 from .demo import demo
+from .doctor import doctor
 from .group import Commands
 from .init import init
 from .job_queue import job_queue
@@ -32,7 +33,7 @@ NOT_RIGHT: Final = 8
 app = typer.Typer(
     name="fpbus", cls=Commands, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
 )
-for command in (init, up, trigger, replay, watch, ps, health, serve, acl, asyncapi, ui, demo):
+for command in (init, up, trigger, replay, watch, ps, health, doctor, serve, acl, asyncapi, ui, demo):
     app.command()(command)
 app.add_typer(pipeline, name="pipeline")
 app.add_typer(runs, name="runs")

@@ -93,6 +93,10 @@ _STYLES = {
     "dead": "red",
     "gone": "red",
     "cancelled": "magenta",
+    "ok": "green",
+    "warning": "yellow",
+    "fault": "red",
+    "skipped": "dim",
 }
 
 

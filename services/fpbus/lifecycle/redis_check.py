@@ -1,5 +1,7 @@
 """Look at a Redis before it is used; refuse one on which runs would be lost. It takes redis-py's client as it comes."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from fpbus.schemas.lanes import all_lanes
@@ -17,16 +19,24 @@ def check_redis_server(redis: Any, url: str, *, allow_volatile: bool) -> None:
 
     Raises `RedisRefusedError` for a wrong login, and what redis-py raises when the server is away.
     """
-    for look in (lambda: check_redis(redis.info(), allow_volatile=allow_volatile), lambda: _check_queues(redis)):
-        try:
-            look()
-        except Exception as error:
-            if type(error).__name__ == "NoPermissionError":
-                continue  # a user who may not ask; the scripts will tell
-            refusal = redis_refusal(error, url)
-            if refusal is None:
-                raise
-            raise refusal from error
+    _look(partial(_check_server, redis, allow_volatile=allow_volatile), url)
+    _look(partial(_check_queues, redis), url)
+
+
+def _look(check: Callable[[], None], url: str) -> None:
+    try:
+        check()
+    except Exception as error:
+        if type(error).__name__ == "NoPermissionError":
+            return  # a user who may not ask; the scripts will tell
+        refusal = redis_refusal(error, url)
+        if refusal is None:
+            raise
+        raise refusal from error
+
+
+def _check_server(redis: Any, *, allow_volatile: bool) -> None:
+    check_redis(redis.info(), allow_volatile=allow_volatile)
 
 
 def _check_queues(redis: Any) -> None:

@@ -17,6 +17,8 @@ DEVICES: Final = "devices"
 _ALL_DEVICES: Final = f"{DEVICES}/#"
 _NODES: Final = topics.node("+", "+", "#")
 _LOG: Final = topics.log("+", "+")
+#: Where `fpbus doctor` tries what the broker does; nobody else listens there.
+_TRIALS: Final = topics.trial("+")
 
 #: For every account of the services' listener: the answers to its own calls, by its own client id.
 OWN_REPLIES: Final = topics.reply("%c")
@@ -34,7 +36,11 @@ class Account(NamedTuple):
 
 def _service(role: Role, reads: tuple[str, ...], writes: tuple[str, ...]) -> Account:
     presence = topics.presence(role, "+")
-    return Account(role.value, (topics.calls_to(role), presence, *reads), (topics.reply("+"), presence, *writes))
+    return Account(
+        role.value,
+        (topics.calls_to(role), presence, _TRIALS, *reads),
+        (topics.reply("+"), presence, _TRIALS, *writes),
+    )
 
 
 SERVICES: Final = (
@@ -68,8 +74,8 @@ SERVICES: Final = (
 #: A person at the command line, or a program that steers: asks the services, and hears all that is said of runs.
 OPERATOR: Final = Account(
     "operator",
-    reads=("pipelines/#", topics.PRESENCE, topics.PRESSURE, topics.RECORDED, topics.REJECTED, topics.ASYNCAPI),
-    writes=(topics.RUN, topics.call("+", "+")),
+    reads=("pipelines/#", topics.PRESENCE, topics.PRESSURE, topics.RECORDED, topics.REJECTED, topics.ASYNCAPI, _TRIALS),
+    writes=(topics.RUN, topics.call("+", "+"), _TRIALS),
 )
 
 
@@ -128,12 +134,15 @@ _KEYS_OF_RUNNER: Final = (
 _KEYS_THAT_IT_READS: Final = ("fpbus:paused", "fpbus:limits")
 
 
+def redis_keys(role: Role) -> tuple[str, ...]:
+    """Return the patterns of keys that the user of a service may write."""
+    return _KEYS_OF_RUNNER if role is Role.RUNNER else ("rq:*", "fpbus:*")
+
+
 def redis_acl_text(hashes: dict[str, str]) -> str:
     """Return Redis' ACL file; `hashes` are the SHA-256 of the two users' passwords."""
-    keys = {
-        Role.DISPATCHER: "~rq:* ~fpbus:*",
-        Role.RUNNER: " ".join([f"~{key}" for key in _KEYS_OF_RUNNER] + [f"%R~{key}" for key in _KEYS_THAT_IT_READS]),
-    }
+    keys = {role: " ".join(f"~{key}" for key in redis_keys(role)) for role in (Role.DISPATCHER, Role.RUNNER)}
+    keys[Role.RUNNER] += "".join(f" %R~{key}" for key in _KEYS_THAT_IT_READS)
     lines = ["user default off"]
     lines += [f"user {role} on #{hashes[role]} resetchannels {patterns} {_COMMANDS}" for role, patterns in keys.items()]
     return "\n".join(lines) + "\n"

@@ -1,6 +1,7 @@
 """`fpbus doctor` against real servers: each fault is named with its remedy, and nothing is left behind."""
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,10 +46,15 @@ GOOD = {
 
 
 @pytest.fixture
+def nowhere(tmp_path: Path) -> Commands:
+    """A folder without a project, where there is no code to import."""
+    return Commands(tmp_path)
+
+
+@pytest.fixture
 def project(tmp_path: Path) -> Commands:
-    made = Commands(tmp_path)
-    made("init", "--name", "shop")
-    return made
+    Commands(tmp_path)("init", "--name", "shop")
+    return Commands(tmp_path / "shop")
 
 
 @pytest.fixture
@@ -59,10 +65,10 @@ def servers() -> Iterator[list[Server]]:
         server.stop()
 
 
-def examine(project: Commands, code: int = 5, **environment: str) -> Findings:
-    """Ask the doctor; return its findings by area and name."""
-    done = project("doctor", "--format", "json", "--project", "shop", environment=environment)
-    assert done.code == code, done.told
+def examine(where: Commands, **environment: str) -> Findings:
+    """Ask the doctor, who finds faults; return its findings by area and name."""
+    done = where("doctor", "--format", "json", environment=environment)
+    assert done.code == 5, done.told
     assert "Traceback" not in done.told
     return {f"{one['area']} {one['name']}": one for one in json.loads(done.out)["findings"]}
 
@@ -101,11 +107,11 @@ def test_all_is_well_with_the_whole_stack_and_every_pipeline_has_its_guarantee(
     }
 
 
-def test_what_is_away_is_a_fault_and_no_error(project: Commands) -> None:
+def test_what_is_away_is_a_fault_and_no_error(nowhere: Commands) -> None:
     nobody = free_port()
 
     found = examine(
-        project, FPBUS_MQTT_URL=f"mqtt://127.0.0.1:{nobody}", FPBUS_REDIS_URL=f"redis://127.0.0.1:{nobody}/0"
+        nowhere, FPBUS_MQTT_URL=f"mqtt://127.0.0.1:{nobody}", FPBUS_REDIS_URL=f"redis://127.0.0.1:{nobody}/0"
     )
 
     assert statuses(found, "broker connection", "redis connection") == ["fault", "fault"]
@@ -113,26 +119,25 @@ def test_what_is_away_is_a_fault_and_no_error(project: Commands) -> None:
     assert "FPBUS_MQTT_URL" in found["broker connection"]["remedy"]
     assert "FPBUS_REDIS_URL" in found["redis connection"]["remedy"]
     assert found["services presence"]["status"] == "skipped"
-    assert found["project check"]["status"] == "ok"
+    assert found["project check"]["status"] == "skipped"
 
 
 def test_a_broker_that_takes_a_connection_and_says_nothing_is_given_up(
-    project: Commands, servers: list[Server]
+    nowhere: Commands, servers: list[Server]
 ) -> None:
-    import socket
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        found = examine(project, FPBUS_MQTT_URL=f"mqtt://127.0.0.1:{silent.getsockname()[1]}")
+        found = examine(nowhere, FPBUS_MQTT_URL=f"mqtt://127.0.0.1:{silent.getsockname()[1]}")
 
     assert "no answer within" in found["broker connection"]["message"]
 
 
 def test_mosquittos_own_limit_of_waiting_messages_is_seen(
-    project: Commands, servers: list[Server], tmp_path: Path
+    nowhere: Commands, servers: list[Server], tmp_path: Path
 ) -> None:
     broker = set_so(servers, tmp_path / "b", "allow_anonymous true")
 
-    queue = examine(project, FPBUS_MQTT_URL=broker.url)["broker queue"]
+    queue = examine(nowhere, FPBUS_MQTT_URL=broker.url)["broker queue"]
 
     assert queue["status"] == "fault"
     assert "1,000 were kept" in queue["message"]
@@ -140,23 +145,23 @@ def test_mosquittos_own_limit_of_waiting_messages_is_seen(
 
 
 def test_a_broker_without_retain_or_with_small_packets_is_at_fault(
-    project: Commands, servers: list[Server], tmp_path: Path
+    nowhere: Commands, servers: list[Server], tmp_path: Path
 ) -> None:
     forgetful = set_so(servers, tmp_path / "a", "allow_anonymous true", "retain_available false")
     narrow = set_so(servers, tmp_path / "b", "allow_anonymous true", "max_packet_size 100000")
     short = set_so(servers, tmp_path / "c", "allow_anonymous true", "message_size_limit 100000")
 
-    assert examine(project, FPBUS_MQTT_URL=forgetful.url)["broker retain"]["status"] == "fault"
-    told = examine(project, FPBUS_MQTT_URL=narrow.url)["broker packet size"]
+    assert examine(nowhere, FPBUS_MQTT_URL=forgetful.url)["broker retain"]["status"] == "fault"
+    told = examine(nowhere, FPBUS_MQTT_URL=narrow.url)["broker packet size"]
     assert (told["status"], "max_packet_size 1114112" in told["remedy"]) == ("fault", True)
-    assert examine(project, FPBUS_MQTT_URL=short.url)["broker message size"]["status"] == "fault"
+    assert examine(nowhere, FPBUS_MQTT_URL=short.url)["broker message size"]["status"] == "fault"
 
 
-def test_an_embedded_broker_is_seen_for_what_it_is(project: Commands, servers: list[Server], tmp_path: Path) -> None:
+def test_an_embedded_broker_is_seen_for_what_it_is(nowhere: Commands, servers: list[Server], tmp_path: Path) -> None:
     broker = make_amqtt(tmp_path / "amqtt").start()
     servers.append(broker)
 
-    found = examine(project, FPBUS_MQTT_URL=broker.url)
+    found = examine(nowhere, FPBUS_MQTT_URL=broker.url)
 
     assert statuses(found, "broker protocol", "broker redelivery") == ["warning", "warning"]
     assert "3.1.1" in found["broker connection"]["message"]
@@ -164,7 +169,7 @@ def test_an_embedded_broker_is_seen_for_what_it_is(project: Commands, servers: l
 
 
 def test_accounts_are_asked_for_all_that_they_need(
-    project: Commands, servers: list[Server], tmp_path: Path, redis_server: Redis
+    nowhere: Commands, servers: list[Server], tmp_path: Path, redis_server: Redis
 ) -> None:
     folder = tmp_path / "access"
     write_accounts(folder, [], "", 1, 2)
@@ -174,7 +179,7 @@ def test_accounts_are_asked_for_all_that_they_need(
 
     def as_user(name: str) -> Findings:
         return examine(
-            project,
+            nowhere,
             FPBUS_MQTT_URL=broker.url,
             FPBUS_MQTT_USERNAME=name,
             FPBUS_MQTT_PASSWORD_FILE=str(folder / "secrets" / name),
@@ -195,19 +200,19 @@ def test_accounts_are_asked_for_all_that_they_need(
 
 
 def test_without_a_right_to_try_things_out_it_says_so_and_goes_on(
-    project: Commands, servers: list[Server], tmp_path: Path
+    nowhere: Commands, servers: list[Server], tmp_path: Path
 ) -> None:
     (tmp_path / "acl").write_text("topic readwrite pipelines/#\ntopic readwrite fpbus/services/#\n")
     broker = set_so(servers, tmp_path / "b", "allow_anonymous true", f"acl_file {tmp_path}/acl")
 
-    found = examine(project, FPBUS_MQTT_URL=broker.url)
+    found = examine(nowhere, FPBUS_MQTT_URL=broker.url)
 
     assert found["broker echo"]["status"] == "skipped"
     assert "broker session" not in found
     assert "fpbus/call/" in found["broker publish"]["message"]
 
 
-def test_asking_for_rights_publishes_nothing(project: Commands, mosquitto: Broker, redis_server: Redis) -> None:
+def test_asking_for_rights_publishes_nothing(nowhere: Commands, mosquitto: Broker, redis_server: Redis) -> None:
     heard: list[str] = []
     subscribed = threading.Event()
     observer = paho.Client(CallbackAPIVersion.VERSION2)
@@ -218,7 +223,7 @@ def test_asking_for_rights_publishes_nothing(project: Commands, mosquitto: Broke
     observer.loop_start()
     assert subscribed.wait(10)
 
-    examine(project, FPBUS_MQTT_URL=mosquitto.url, FPBUS_REDIS_URL=redis_server.url)
+    examine(nowhere, FPBUS_MQTT_URL=mosquitto.url, FPBUS_REDIS_URL=redis_server.url)
     observer.publish("end", b"")
     wait_for(lambda: "end" in heard, what="the end")
     observer.disconnect()
@@ -228,12 +233,12 @@ def test_asking_for_rights_publishes_nothing(project: Commands, mosquitto: Broke
 
 
 @pytest.mark.parametrize("root", ["", "shop/one"])
-def test_nothing_is_left_behind(project: Commands, servers: list[Server], tmp_path: Path, root: str) -> None:
+def test_nothing_is_left_behind(nowhere: Commands, servers: list[Server], tmp_path: Path, root: str) -> None:
     broker = set_so(servers, tmp_path / "b", "allow_anonymous true", "sys_interval 1", "max_queued_messages 0")
     redis = make_redis(tmp_path / "redis").start()
     servers.append(redis)
 
-    examine(project, FPBUS_MQTT_URL=broker.url, FPBUS_REDIS_URL=redis.url, FPBUS_ROOT=root)
+    examine(nowhere, FPBUS_MQTT_URL=broker.url, FPBUS_REDIS_URL=redis.url, FPBUS_ROOT=root)
 
     last: dict[str, str] = {}
     retained: list[str] = []
@@ -260,7 +265,7 @@ def test_nothing_is_left_behind(project: Commands, servers: list[Server], tmp_pa
 
 
 def test_redis_is_looked_at_as_the_services_do(
-    project: Commands, servers: list[Server], tmp_path: Path, redis_server: Redis
+    nowhere: Commands, servers: list[Server], tmp_path: Path, redis_server: Redis
 ) -> None:
     careless = make_redis(tmp_path / "careless")
     careless.command += ["--appendonly", "no", "--maxmemory-policy", "allkeys-lru"]
@@ -272,9 +277,9 @@ def test_redis_is_looked_at_as_the_services_do(
         Queue("default", connection=raw).enqueue("os.getcwd")
     nobody = {"FPBUS_MQTT_URL": f"mqtt://127.0.0.1:{free_port()}"}
 
-    evicting = examine(project, FPBUS_REDIS_URL=careless.url, **nobody)
-    full = examine(project, FPBUS_REDIS_URL=narrow.url, **nobody)
-    foreign = examine(project, FPBUS_REDIS_URL=redis_server.url, **nobody)
+    evicting = examine(nowhere, FPBUS_REDIS_URL=careless.url, **nobody)
+    full = examine(nowhere, FPBUS_REDIS_URL=narrow.url, **nobody)
+    foreign = examine(nowhere, FPBUS_REDIS_URL=redis_server.url, **nobody)
 
     assert "maxmemory-policy allkeys-lru" in evicting["redis settings"]["message"]
     assert evicting["redis append-only file"]["status"] == "warning"
@@ -284,7 +289,7 @@ def test_redis_is_looked_at_as_the_services_do(
 
 
 def test_a_copy_of_a_redis_and_a_user_without_rights_are_faults(
-    project: Commands, servers: list[Server], tmp_path: Path, redis_server: Redis
+    nowhere: Commands, servers: list[Server], tmp_path: Path, redis_server: Redis
 ) -> None:
     copy = make_redis(tmp_path / "copy")
     copy.command += ["--replicaof", f"127.0.0.1 {redis_server.port}"]
@@ -293,9 +298,9 @@ def test_a_copy_of_a_redis_and_a_user_without_rights_are_faults(
         raw.execute_command("ACL", "SETUSER", "ann", "on", ">word", "~rq:*", "+@all", "-@dangerous", "+info")
     nobody = {"FPBUS_MQTT_URL": f"mqtt://127.0.0.1:{free_port()}"}
 
-    copied = examine(project, FPBUS_REDIS_URL=copy.url, **nobody)
+    copied = examine(nowhere, FPBUS_REDIS_URL=copy.url, **nobody)
     denied = examine(
-        project, FPBUS_REDIS_URL=redis_server.url, FPBUS_REDIS_USERNAME="ann", FPBUS_REDIS_PASSWORD="word", **nobody
+        nowhere, FPBUS_REDIS_URL=redis_server.url, FPBUS_REDIS_USERNAME="ann", FPBUS_REDIS_PASSWORD="word", **nobody
     )
 
     assert "a copy of another one" in copied["redis settings"]["message"]
@@ -303,25 +308,28 @@ def test_a_copy_of_a_redis_and_a_user_without_rights_are_faults(
     assert "fpbus:*" in denied["redis rights"]["message"]
 
 
-def test_what_is_wrong_with_the_project_is_told_and_a_module_that_hangs_is_given_up(
-    project: Commands, mosquitto: Broker, redis_server: Redis
-) -> None:
-    given = {"FPBUS_MQTT_URL": mosquitto.url, "FPBUS_REDIS_URL": redis_server.url}
-    module = project.folder / "shop" / "pipelines" / "hello.py"
-    module.write_text("import nothing_of_that_name\n")
+def test_what_is_wrong_with_the_project_is_told(project: Commands) -> None:
+    with (project.folder / "conf" / "pipelines" / "hello.yml").open("a") as file:
+        file.write("paramz: {}\n")
 
-    broken = examine(project, **given)["project check"]
-    module.write_text("import threading\n\nthreading.Event().wait()\n")
-    hung = examine(project, **given)
+    check = examine(project, FPBUS_MQTT_URL=f"mqtt://127.0.0.1:{free_port()}")["project check"]
 
-    assert broken["status"] == "fault"
-    assert "nothing_of_that_name" in broken["message"]
-    assert hung["project check"]["status"] == "warning"
-    assert hung["broker session"]["status"] == "ok"
+    assert check["status"] == "fault"
+    assert "conf/pipelines/hello.yml:" in check["message"]
+    assert "paramz" in check["message"]
+
+
+def test_a_module_that_hangs_is_given_up(project: Commands, mosquitto: Broker) -> None:
+    (project.folder / "pipelines" / "hello.py").write_text("import threading\n\nthreading.Event().wait()\n")
+
+    found = examine(project, FPBUS_MQTT_URL=mosquitto.url)
+
+    assert found["project check"]["status"] == "warning"
+    assert found["broker session"]["status"] == "ok"
 
 
 def test_people_get_a_table_and_the_remedies_below(project: Commands, mosquitto: Broker) -> None:
-    done = project("doctor", "--project", "shop", environment={"FPBUS_MQTT_URL": mosquitto.url})
+    done = project("doctor", environment={"FPBUS_MQTT_URL": mosquitto.url})
 
     assert done.out.splitlines()[0].split() == ["STATUS", "WHAT", "FOUND"]
     assert "PIPELINE" in done.out

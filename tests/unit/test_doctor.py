@@ -133,7 +133,14 @@ def test_the_exit_code_tells_where_the_faults_are(findings: list[Finding], code:
 
 
 def status(role: str, instance: str = "a", **more: Any) -> ServiceStatus:
-    known = {"online": True, "state": "ready", "since": NOW, "version": "1.0", "role": role, "instance": instance}
+    known: dict[str, Any] = {
+        "online": True,
+        "state": "ready",
+        "since": NOW,
+        "version": "1.0",
+        "role": role,
+        "instance": instance,
+    }
     return ServiceStatus(**(known | more))
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from fpbus.bus import BrokerAddress, Greeting, Looker, looking_at
+from fpbus.bus import BrokerAddress, BrokerAwayError, Greeting, Looker, looking_at
 from fpbus.schemas import FpbusError, topics
 from fpbus.supervisor.rights import Account
 
@@ -48,14 +48,14 @@ def look_at_broker(
     on_disk: bool | None = None
     try:
         note("broker: connecting")
-        with looking_at(address, f"fpbus-doctor-{secrets.token_hex(6)}") as looker:
+        with looking_at(address, _client_id()) as looker:
             on_disk = looker.greeting.speaks_5 if own else None  # ours is Mosquitto, or else amqtt
             found += _greeted(looker.greeting, address, largest + _ROOM)
             echo = _echo(looker, topic)
             found.append(echo)
             if echo.status not in {"fault", "skipped"}:
                 note("broker: retained messages and large ones")
-                found.append(_retain(looker, address, f"{topic}-kept"))
+                found.append(_retain(address, f"{topic}-kept"))
                 found.append(_largest(looker, topic, largest))
         note("broker: rights")
         found += look_at_rights(address, root, accounts)
@@ -145,18 +145,31 @@ def _not_allowed(topic: str) -> Finding:
     )
 
 
-def _retain(looker: Looker, address: BrokerAddress, topic: str) -> Finding:
+def _retain(address: BrokerAddress, topic: str) -> Finding:
+    """Leave a retained message, look whether one who comes later gets it, and clear it."""
     try:
-        looker.publish(topic, b"kept", retain=True)
-        with looking_at(address, f"fpbus-doctor-{secrets.token_hex(6)}") as other:
-            other.subscribe(topic)
-            kept = any(message.retain for message in other.take(1, 1.0))
-    finally:
-        looker.publish(topic, b"", retain=True)
+        with looking_at(address, _client_id()) as looker:
+            kept = looker.greeting.retains and _keeps(looker, address, topic)
+    except BrokerAwayError:  # some end the connection of who asks for it
+        kept = False
     if kept:
         return _ok("retain", "Retained messages are kept.")
     message = "The broker keeps no retained message: nobody who comes later sees which services there are."
     return _fault("retain", message, "Mosquitto: `retain_available true`. EMQX: enable its retainer.")
+
+
+def _keeps(looker: Looker, address: BrokerAddress, topic: str) -> bool:
+    try:
+        looker.publish(topic, b"kept", retain=True)
+        with looking_at(address, _client_id()) as other:
+            other.subscribe(topic)
+            return any(message.retain for message in other.take(1, 1.0))
+    finally:
+        looker.publish(topic, b"", retain=True)
+
+
+def _client_id() -> str:
+    return f"fpbus-doctor-{secrets.token_hex(6)}"
 
 
 def _largest(looker: Looker, topic: str, largest: int) -> Finding:

@@ -31,6 +31,10 @@ class PahoClient(paho.Client):
             self._ssl_context = None
             self.tls_set_context(tls)
 
+    def vanish(self) -> None:
+        """Hang up as a process does that is killed."""
+        self._sock_close()
+
     @property
     def unconfirmed(self) -> Mapping[int, paho.MQTTMessage]:
         """What was published with QoS 1 and is not confirmed, by packet id."""
@@ -86,15 +90,11 @@ class PahoClient(paho.Client):
 
 
 class LookingClient(PahoClient):
-    """A client that looks at a broker: it can vanish without a goodbye, and ask whether it might publish."""
+    """A client that can ask whether it might publish."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.received: dict[int, int] = {}
-
-    def vanish(self) -> None:
-        """Hang up as a process does that is killed."""
-        self._sock_close()
 
     def _handle_pubrec(self) -> MQTTErrorCode:
         # The broker has the message and says what it thinks of it. A PUBREL would have it sent on; there is none.

@@ -40,10 +40,12 @@ log = logging.getLogger(__name__)
 
 RECEIVE_MAXIMUM: Final = 2048
 SESSION_EXPIRY_S: Final = 7 * 24 * 3600
-KEEPALIVE_S: Final = 20
+#: After one and a half times this a broker says that we are gone. Mosquitto looks every 5 s: 30 s at most.
+KEEPALIVE_S: Final = 16
 CONNECT_TIMEOUT_S: Final = 5.0
 BACKOFF_FIRST_S: Final = 0.1
-BACKOFF_MAX_S: Final = 15.0
+#: Until we are back, the broker's last word on a service is that it is gone. That may not last longer than 2 s.
+BACKOFF_MAX_S: Final = 1.5
 #: A connection that ends sooner counts as a failed attempt: two clients with one id must not kick each other all day.
 LASTING_S: Final = 2.0
 #: There are 65,535 packet ids; the rest is for the network thread, which may not wait for one.
@@ -165,8 +167,12 @@ class PahoTransport:
             self._connect()
             if self._stopping.is_set():  # `stop` found nothing to disconnect
                 self._client.disconnect()
+            answer_by = time.monotonic() + CONNECT_TIMEOUT_S
             while self._client.loop(1.0) == paho.MQTT_ERR_SUCCESS:
-                pass
+                if not self._connected.is_set() and time.monotonic() > answer_by:
+                    self._client.vanish()
+                    self._report_loss(f"no answer within {CONNECT_TIMEOUT_S:g} s")
+                    return
         except OSError as error:
             self._report_loss(str(error), self._distrust(error))
         except CredentialsError as error:

@@ -1,8 +1,8 @@
 """What a service says of itself on `fpbus/services/{role}/{instance}/status`.
 
-It also listens there. A will of an earlier connection of its own that comes late is put right. A birth of another
-process with the same name means that two fight for one client id: not every broker says so when it throws
-a client out, and each would come back for ever. The one that was started first gives way.
+It also listens there. A will of an earlier connection of its own that comes late is put right, and so is what an
+earlier process says. A birth of a later process with the same name means that two fight for one client id: not every
+broker says so when it throws a client out, and each would come back for ever. The one that was started first gives way.
 """
 
 import os
@@ -89,7 +89,7 @@ class ServicePresence:
         if heard.started > mine.started and (heard.online or heard.reason == _VANISHED):
             # Also its will: our own coming back may just have thrown it out.
             self.on_rival(f"another {mine.role} named {mine.instance} has been started (pid {heard.pid})")
-        elif not heard.online and heard.started == mine.started:
+        elif heard.started < mine.started or not heard.online:  # of an earlier process, or of an earlier connection
             self._bus.publish(self.topic, mine, retain=True)
 
 

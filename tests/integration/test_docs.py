@@ -125,6 +125,11 @@ def test_the_security_page_is_so(reader: Reader) -> None:
     subprocess.run(trusted, cwd=reader.folder, check=True, capture_output=True)
 
 
+def test_the_page_of_the_doctor_is_so(reader: Reader) -> None:
+    for block in blocks_of(DOCS / "doctor.md"):
+        reader.do(block)
+
+
 def test_the_files_of_the_configuration_page_can_be_loaded(reader: Reader) -> None:
     make_project(reader.folder, "weather")
     make_pipeline(reader.folder, "orders")

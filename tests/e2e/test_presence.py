@@ -5,7 +5,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -156,7 +156,7 @@ def test_however_long_the_broker_was_away_services_are_soon_back(
 
 
 @contextmanager
-def refusing(port: int) -> Iterator[list[float]]:
+def refusing(port: int) -> Generator[list[float]]:
     """Hang up on everybody who comes to this port; yield the times at which they came."""
     attempts: list[float] = []
     listener = socket.create_server(("127.0.0.1", port))

@@ -95,15 +95,18 @@ class Redis(Server):
         return f"redis://127.0.0.1:{self.port}/0"
 
 
-def mosquitto(folder: Path) -> Broker:
+def mosquitto(folder: Path, *, tuned: bool = True) -> Broker:
+    """Return a Mosquitto as compose/ has it or, not `tuned`, as it is shipped: snapshots are rare, queues short."""
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "mosquitto.conf"
-    config.write_text(
+    text = (
         f"listener {port} 127.0.0.1\nallow_anonymous true\nuser root\nlog_type error\nset_tcp_nodelay true\n"
-        f"persistence true\npersistence_location {folder}/\nautosave_interval 1\nautosave_on_changes false\n"
-        "max_queued_messages 0\nmax_inflight_messages 1000\n"
+        f"persistence true\npersistence_location {folder}/\n"
     )
+    if tuned:
+        text += "autosave_interval 1\nautosave_on_changes false\nmax_queued_messages 0\nmax_inflight_messages 1000\n"
+    config.write_text(text)
     return Broker([program("mosquitto"), "-c", str(config)], port, folder)
 
 

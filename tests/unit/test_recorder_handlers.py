@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sql
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from fpbus.bus import Delivery
 from fpbus.recorder import history
@@ -20,6 +21,7 @@ from fpbus.schemas import (
     Output,
     Receipt,
     RunError,
+    RunRequest,
     RunResult,
     RunState,
     RunStatus,
@@ -145,6 +147,16 @@ def test_a_repeated_request_for_a_run_that_has_ended_starts_no_record() -> None:
     folded = fold({}, [accepted(60, duplicate=True, run_state=RunState.SUCCEEDED)])
 
     assert folded.rows == []
+
+
+def test_a_repeat_tells_what_was_asked_for_when_the_first_acceptance_was_never_published() -> None:
+    request = RunRequest(run_id="r1", inputs={"x": 1})
+    repeat = replace(accepted(60, duplicate=True, run_state=RunState.SUCCEEDED), request=request)
+
+    row = row_of(ended(1), repeat)
+
+    assert row.request == encode(request).decode()
+    assert (row.state, row.accepted_at, row.finished_at) == (RunState.SUCCEEDED, NOON, row_of(ended(1)).finished_at)
 
 
 def test_a_later_attempt_replaces_what_belonged_to_the_earlier() -> None:

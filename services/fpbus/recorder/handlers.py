@@ -104,15 +104,23 @@ def fold(known: Mapping[str, RunRow], events: Iterable[RunStatus | RunResult]) -
     rows = dict(known)
     ignored: list[RunResult] = []
     for event in events:
-        if isinstance(event, RunStatus) and event.run_state in TERMINAL:
-            continue  # a repeated request for a run that has ended: its result says more
         heard = _row(event)
+        if isinstance(event, RunStatus) and event.run_state in TERMINAL:
+            _keep_request(rows, heard)
+            continue  # a repeated request for a run that has ended: its result says more
         before = rows.get(heard.run_id, heard)
         if _contradicts(heard, before):
             ignored += [event] if isinstance(event, RunResult) else []
         else:
             rows[heard.run_id] = _join(before, heard)
     return Folded([row for run_id, row in rows.items() if row != known.get(run_id)], ignored)
+
+
+def _keep_request(rows: dict[str, RunRow], heard: RunRow) -> None:
+    """Take from a repeat what was asked for, when the first acceptance died with its dispatcher."""
+    row = rows.get(heard.run_id)
+    if row is not None and row.request is None and row.pipeline == heard.pipeline:
+        rows[heard.run_id] = replace(row, request=heard.request)
 
 
 def receipts(events: Iterable[RunStatus | RunResult]) -> list[Receipt]:

@@ -8,7 +8,9 @@ from typing import Any, Final
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-HEARS: Final = [("pipelines/+/runs/+/status", 1), ("pipelines/+/runs/+/result", 1), ("pipelines/+/rejected", 1)]
+HEARS: Final = [(f"pipelines/+/{what}", 1) for what in ("runs/+/status", "runs/+/result", "rejected")] + [
+    ("fpbus/rejected", 1)
+]
 
 #: What makes two results of one run the same.
 End = tuple[str, int, str]
@@ -26,13 +28,16 @@ class Observer:
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=name, clean_session=False, protocol=MQTTProtocolVersion.MQTTv311
         )
-        self._client.reconnect_delay_set(0.1, 0.5)
+        self._client.reconnect_delay_set(1, 1)
         self._client.on_message = self._on_message
-        self._client.on_connect = lambda client, *_: client.subscribe(HEARS)
+        self._client.on_connect = self._on_connect
         self._client.on_subscribe = lambda *_: self._subscribed.set()  # pyright: ignore[reportUnknownLambdaType]
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
         assert self._subscribed.wait(10)
+
+    def _on_connect(self, client: paho.Client, *_: Any) -> None:
+        client.subscribe(HEARS)
 
     def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
         try:

@@ -3,10 +3,8 @@
 import contextlib
 import json
 import os
-import signal
 import sqlite3
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
@@ -22,7 +20,6 @@ from chaos.tally import TERMINAL, Evidence, Tally, tally
 from support.device import Device
 from support.servers import Broker, Redis, mosquitto, redis_server
 from support.stack import Process, Stack
-from support.waiting import wait_for
 
 PIPELINES: Final = Path(__file__).parent / "pipelines"
 _ENDED: Final = "select count(*) from runs where state in ('succeeded', 'failed', 'cancelled', 'dead')"
@@ -115,6 +112,10 @@ class Place:
         """Wait until so many runs have ended; tell whether they did."""
         return self.wait(lambda: self.recorded() >= count, timeout_s, f"{count} recorded")
 
+    def wait_results(self, count: int, timeout_s: float) -> bool:
+        """Wait until so many runs have a result; tell whether they did."""
+        return self.wait(lambda: self.observer.ended() >= count, timeout_s, f"{count} results")
+
     def wait(self, condition: Callable[[], Any], timeout_s: float, what: str) -> bool:
         """Wait; tell, and return False, when it did not come true. The checker then says what is missing."""
         deadline = time.monotonic() + timeout_s
@@ -128,6 +129,14 @@ class Place:
                 self.tell(f"waiting for {what}: {self.recorded()} recorded")
             time.sleep(0.05)  # the pause between two looks
         return True
+
+    @contextlib.contextmanager
+    def recovering(self, count: Callable[[], int]) -> Generator[None]:
+        """Measure from the beginning of the block until something goes on, which `count` tells."""
+        before, began = count(), time.monotonic()
+        yield
+        if self.wait(lambda: count() > before, 60, "something to go on"):
+            self.recoveries.append(time.monotonic() - began)
 
     def left_over(self) -> dict[str, int]:
         """Return what lies in Redis though everything has ended."""
@@ -149,15 +158,14 @@ class Place:
 
     def _evidence(self, left: int) -> Evidence:
         """Have every account name runs by their input: a message without a run id has no other name."""
+        accepted = self.observer.accepted()
+        names = {run_id: _name(run_id, body.get("request") or {}) for run_id, body in accepted.items()}
         records: dict[str, tuple[str, int]] = {}
-        names: dict[str, str] = {}
         with self._history() as database:
             for run_id, state, attempt, request in database.execute("select run_id, state, attempt, request from runs"):
-                names[run_id] = _name(run_id, json.loads(request) if request else {})
-                if records.get(names[run_id], ("", 0))[0] not in TERMINAL:
-                    records[names[run_id]] = (state, attempt)
-        accepted = self.observer.accepted()
-        names |= {run_id: _name(run_id, body.get("request") or {}) for run_id, body in accepted.items()}
+                name = names.setdefault(run_id, _name(run_id, json.loads(request) if request else {}))
+                if records.get(name, ("", 0))[0] not in TERMINAL:
+                    records[name] = (state, attempt)
         ends: dict[str, set[tuple[str, int, str]]] = {}
         for run_id, heard in self.observer.ends().items():
             ends.setdefault(names.get(run_id, run_id), set()).update(heard)

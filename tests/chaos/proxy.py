@@ -24,7 +24,7 @@ Speaks = Literal["bytes", "mqtt"]
 
 
 class Mode(Enum):
-    PASS = "pass"  # noqa: S105 (no password)
+    PASS = "pass"
     CUT = "cut"
     HOLE = "hole"
     UP_ONLY = "up only"
@@ -52,9 +52,7 @@ class Trap:
             return False
         self.nth -= 1
         self._tail = b""
-        if self.nth > 0:
-            return False
-        return True
+        return self.nth <= 0
 
 
 class Proxy:

@@ -5,6 +5,7 @@ What has a row in `results.jsonl` is not done again, so that it can be interrupt
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from chaos.scenarios import all_scenarios  # noqa: E402
 
 def main() -> int:
     arguments = _arguments()
+    signal.signal(signal.SIGTERM, _exit)
     scenarios = all_scenarios()
     if arguments.list:
         for scenario in scenarios.values():
@@ -69,6 +71,11 @@ def _do(scenario: Scenario, seed: int, *, short: bool) -> Row:
     verdict = "kept" if outcome.kept else f"BROKEN: {', '.join(outcome.broken)}"
     _say(scenario.name, seed, f"{verdict} in {row.seconds} s; {outcome.tally} {outcome.facts}")
     return row
+
+
+def _exit(*_: object) -> None:
+    """Stop what was started, and end."""
+    sys.exit(143)
 
 
 def _say(name: str, seed: int, sentence: str) -> None:

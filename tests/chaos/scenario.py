@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 
@@ -39,13 +38,13 @@ class Scenario:
     shipped_broker: bool = False
 
 
-def judge(tally: Tally, facts: Facts | None = None, **conditions: Any) -> Outcome:
-    """Judge a scenario by its tally, and by conditions of its own, each named for what is wrong if it is false."""
+def judge(tally: Tally, facts: Facts, promises: Mapping[str, bool]) -> Outcome:
+    """Judge a scenario by its tally, and by promises of its own, each in words."""
     counts = {"lost": tally.lost, "stuck": tally.stuck, "ghost": tally.ghost, "duplicate": tally.duplicate}
     counts |= {"left over": tally.left_over}
     broken = [f"{count} {name}" for name, count in counts.items() if count]
-    broken += [name.replace("_", " ") for name, true in conditions.items() if not true]
-    return Outcome(tally=tally, facts=facts or {}, broken=broken)
+    broken += [f"not true: {promise}" for promise, kept in promises.items() if not kept]
+    return Outcome(tally=tally, facts=facts, broken=broken)
 
 
 __all__ = ["Facts", "Outcome", "Place", "Scenario", "judge"]

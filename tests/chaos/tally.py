@@ -6,7 +6,8 @@ the bus, what the history's database holds, and what the pipelines wrote down th
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import msgspec
@@ -24,10 +25,10 @@ class Evidence:
     still lies in Redis, `recoveries` seconds from a fault until what it hit went on.
     """
 
-    asked: Set[str]
-    promised: Set[str]
+    asked: AbstractSet[str]
+    promised: AbstractSet[str]
     records: Mapping[str, tuple[str, int]]
-    ends: Mapping[str, Set[End]]
+    ends: Mapping[str, AbstractSet[End]]
     executions: Mapping[str, int]
     left: int
     recoveries: Sequence[float]

@@ -1,11 +1,32 @@
-"""All scenarios, the shortest first."""
+"""All scenarios, about in the order of how long they take."""
 
 from chaos.scenario import Scenario
-from chaos.scenarios import moments, pill
+from chaos.scenarios import (
+    brokers,
+    dispatchers,
+    freezes,
+    hostile_payloads,
+    moments,
+    pill,
+    recorder,
+    redis_trouble,
+    rolling,
+    runners,
+    sizes,
+)
 
 SCENARIOS: tuple[Scenario, ...] = (
-    pill.SCENARIO,
+    *pill.SCENARIOS,
+    *hostile_payloads.SCENARIOS,
+    *sizes.SCENARIOS,
+    *rolling.SCENARIOS,
+    *redis_trouble.SCENARIOS,
+    *recorder.SCENARIOS,
+    *dispatchers.SCENARIOS,
+    *brokers.SCENARIOS,
     *moments.SCENARIOS,
+    *runners.SCENARIOS,
+    *freezes.SCENARIOS,
 )
 
 

@@ -18,16 +18,20 @@ def run(place: Place, others: int) -> Outcome:
     return judge(
         tally,
         {"tries of the pill": tries},
-        the_pill_was_not_tried_three_times=tries == 3,
-        not_all_others_succeeded=tally.states == {"dead": 1, "succeeded": others},
-        a_service_exited=place.unharmed(),
+        {
+            "the pill was tried 3 times": tries == 3,
+            "all others succeeded": tally.states == {"dead": 1, "succeeded": others},
+            "no service exited": place.unharmed(),
+        },
     )
 
 
-SCENARIO = Scenario(
-    name="pill",
-    promise="A pill that kills its worker each time is dead after 3 attempts; 200 others succeed",
-    run=run,
-    full={"others": 200},
-    short={"others": 200},
+SCENARIOS = (
+    Scenario(
+        name="pill",
+        promise="A pill that kills its worker each time is dead after 3 attempts; 200 others succeed",
+        run=run,
+        full={"others": 200},
+        short={"others": 200},
+    ),
 )

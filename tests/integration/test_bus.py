@@ -599,6 +599,19 @@ def test_a_client_that_is_told_that_it_was_taken_over_stays_away() -> None:
     assert not bus.connected
 
 
+def test_the_broker_is_told_what_is_too_long_for_it_to_send() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        bus = open_bus(f"mqtt://127.0.0.1:{listener.getsockname()[1]}", "limited")
+        bus.start()
+        client, _ = listener.accept()
+        with client:
+            connect = client.recv(1024)
+        bus.stop(1)
+
+    maximum_packet_size = 0x27
+    assert bytes([maximum_packet_size]) + (268_435_455).to_bytes(4) in connect
+
+
 def test_stop_while_connecting_leaves_no_connection_and_no_will(mosquitto: Broker) -> None:
     observer = _started(open_bus(mosquitto.url, "observer"))
     wills = _heard(observer, "wills")

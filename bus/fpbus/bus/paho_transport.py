@@ -39,6 +39,9 @@ from .transport import Delivery, Hooks, Properties, Sending, TransportStoppedErr
 log = logging.getLogger(__name__)
 
 RECEIVE_MAXIMUM: Final = 2048
+#: As much as paho lets us name. What is above a client's limit Mosquitto drops; without a limit it tries for ever to
+#: send us a 3.1.1 client's largest message, which in MQTT 5 is a byte too long, and nothing that waits behind it.
+MAXIMUM_PACKET: Final = 268_435_455
 SESSION_EXPIRY_S: Final = 7 * 24 * 3600
 #: After one and a half times this a broker says that we are gone. Mosquitto looks every 5 s: 30 s at most.
 KEEPALIVE_S: Final = 16
@@ -217,6 +220,7 @@ class PahoTransport:
             return {}
         properties = PahoProperties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho has no hints here
         properties.ReceiveMaximum = RECEIVE_MAXIMUM
+        properties.MaximumPacketSize = MAXIMUM_PACKET
         if self._durable:
             properties.SessionExpiryInterval = SESSION_EXPIRY_S
         return {"clean_start": not self._durable, "properties": properties}

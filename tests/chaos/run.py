@@ -20,10 +20,13 @@ from chaos.results import Row, append, latest, machine, read  # noqa: E402
 from chaos.scenario import Outcome, Scenario  # noqa: E402
 from chaos.scenarios import all_scenarios  # noqa: E402
 
+WITHIN_S = 1200  # no scenario takes so long: one that does waits for what never comes
+
 
 def main() -> int:
     arguments = _arguments()
-    signal.signal(signal.SIGTERM, _exit)
+    for number in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, _exit)
     scenarios = all_scenarios()
     if arguments.list:
         for scenario in scenarios.values():
@@ -54,11 +57,13 @@ def _measure(arguments: argparse.Namespace, scenarios: dict[str, Scenario]) -> I
 
 def _do(scenario: Scenario, seed: int, *, short: bool) -> Row:
     load, began = os.getloadavg()[0], time.monotonic()
+    signal.alarm(WITHIN_S)
     _say(scenario.name, seed, scenario.promise)
     with fresh_place(
         seed, lambda sentence: _say(scenario.name, seed, sentence), shipped_broker=scenario.shipped_broker
     ) as place:
         outcome: Outcome = scenario.run(place, **(scenario.short if short else scenario.full))
+    signal.alarm(0)
     row = Row(
         scenario=scenario.name,
         seed=seed,
@@ -73,9 +78,9 @@ def _do(scenario: Scenario, seed: int, *, short: bool) -> Row:
     return row
 
 
-def _exit(*_: object) -> None:
+def _exit(number: int, _frame: object) -> None:
     """Stop what was started, and end."""
-    sys.exit(143)
+    sys.exit(f"ended by {signal.Signals(number).name}")
 
 
 def _say(name: str, seed: int, sentence: str) -> None:

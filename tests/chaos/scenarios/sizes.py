@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 
 from chaos.place import run_id_of
 from chaos.scenario import Outcome, Place, Scenario, judge
@@ -42,13 +43,24 @@ def run(place: Place, most_mb: int) -> Outcome:
     growth = grown(before, place.memory_mb())
     return judge(
         tally,
-        {"largest, MB": most_mb, "memory growth, MB": max(growth.values()), "longest delay, s": max(took.values())},
+        {
+            "largest, MB": most_mb,
+            "memory growth, MB": max(growth.values()),
+            "peak, MB": _peak_mb(place),
+            "longest delay, s": round(max(took.values()), 1),
+        },
         {
             "every good one ran": tally.states == {"succeeded": len(place.asked)},
             "no service exited": place.unharmed(),
             f"memory grew by at most {MOST_GROWTH_MB:g} MB": max(growth.values()) <= MOST_GROWTH_MB,
         },
     )
+
+
+def _peak_mb(place: Place) -> float:
+    """Return the most that the dispatcher has held."""
+    status = Path(f"/proc/{place.pids['dispatcher']}/status").read_text()
+    return round(int(status.partition("VmHWM:")[2].split()[0]) / 1000)
 
 
 def _sizes(most_mb: int) -> list[tuple[int, bool]]:

@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test check format docs bench clean
+.PHONY: help setup demo test check format docs bench chaos clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -49,6 +49,9 @@ bench: setup ## compare with bare Hamilton, stock RQ and Celery on this machine
 	$(BIN)/pip install --quiet --constraint constraints.txt --group bench
 	$(BIN)/python tests/bench/run.py
 	$(BIN)/python tests/bench/project_overhead.py
+
+chaos: setup ## break everything on purpose, count what was lost, and write tests/chaos/certificate.md
+	$(BIN)/python tests/chaos/run.py
 
 clean: ## remove what setup made
 	rm -rf $(VENV)

@@ -135,7 +135,8 @@ class Place:
         """Measure from the beginning of the block until something goes on, which `count` tells."""
         before, began = count(), time.monotonic()
         yield
-        if self.wait(lambda: count() > before, 60, "something to go on"):
+        self.wait(lambda: count() > before or self.recorded() == len(self.asked), 60, "something to go on")
+        if count() > before:
             self.recoveries.append(time.monotonic() - began)
 
     def left_over(self) -> dict[str, int]:

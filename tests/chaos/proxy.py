@@ -5,6 +5,8 @@
     hole      connections stay and are made, and nothing goes through: no data, no end
     one way   only what the server says arrives, or only what the client says
 
+No network takes bytes out of the middle of a connection: one that lost some ends when everything goes through again.
+
 Beside these, a `Trap` waits for one request and withholds that, or its reply, from then on; and what a client of MQTT
 acknowledges can be withheld while everything else goes through.
 """
@@ -75,11 +77,13 @@ class Proxy:
         self.mode = mode
         if mode is Mode.CUT:
             self.hang_up()
+        elif mode is Mode.PASS:
+            self.hang_up(lossy_only=True)
 
-    def hang_up(self) -> None:
-        """End every connection there is."""
+    def hang_up(self, *, lossy_only: bool = False) -> None:
+        """End every connection there is, or those that have lost something."""
         with self._lock:
-            wires = list(self._wires)
+            wires = [wire for wire in self._wires if wire.lossy or not lossy_only]
         for wire in wires:
             wire.end()
 
@@ -135,6 +139,7 @@ class Wire:
         self._client = client
         self._server = server
         self._frames = frames
+        self.lossy = False
         self._dead_up = False
         self._dead_down = False
         for end in (client, server):
@@ -157,8 +162,9 @@ class Wire:
     def _pump_up(self) -> None:
         with contextlib.suppress(OSError):
             while said := self._client.recv(CHUNK):
-                allowed = self._let_up(said)
-                if allowed and self._proxy.mode in {Mode.PASS, Mode.UP_ONLY}:
+                if self._proxy.mode not in {Mode.PASS, Mode.UP_ONLY}:
+                    self._dead_up = self.lossy = True
+                if allowed := self._let_up(said):
                     self._server.sendall(allowed)
         self.end()
 
@@ -184,6 +190,8 @@ class Wire:
     def _pump_down(self) -> None:
         with contextlib.suppress(OSError):
             while said := self._server.recv(CHUNK):
-                if not self._dead_down and self._proxy.mode in {Mode.PASS, Mode.DOWN_ONLY}:
+                if self._proxy.mode not in {Mode.PASS, Mode.DOWN_ONLY}:
+                    self._dead_down = self.lossy = True
+                if not self._dead_down:
                     self._client.sendall(said)
         self.end()

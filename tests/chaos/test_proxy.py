@@ -124,6 +124,21 @@ def test_one_way_is_the_way_up(proxy: Proxy, connect: Connect, echo: Echo) -> No
     assert says_nothing(client)
 
 
+def test_a_connection_that_lost_something_ends_and_one_that_did_not_goes_on(proxy: Proxy, connect: Connect) -> None:
+    busy, quiet = connect(), connect()
+    quiet.sendall(b"hello")
+    quiet.recv(100)
+    proxy.set(Mode.HOLE)
+    busy.sendall(b"lost")
+    assert says_nothing(busy)
+
+    proxy.set(Mode.PASS)
+
+    assert busy.recv(100) == b""
+    quiet.sendall(b"still here")
+    assert quiet.recv(100) == b"re:still here"
+
+
 def test_a_withheld_request_never_arrives(proxy: Proxy, connect: Connect, echo: Echo) -> None:
     trap = proxy.trap(b"marker", "request")
     client = connect()

@@ -73,7 +73,7 @@ SCENARIOS = (
         promise="Dispatcher away for 5,000 submissions, Mosquitto's default queue of 1,000: 5,000 recorded",
         run=run_away,
         full={"runs": 5000},
-        short={"runs": 1500},
+        short={"runs": 1200},
         shipped_broker=True,
     ),
     Scenario(
@@ -81,7 +81,7 @@ SCENARIOS = (
         promise="Broker killed 6 times during 3,000 submissions, Mosquitto's default persistence: settled within 60 s",
         run=run_kills,
         full={"runs": 3000, "kills": 6},
-        short={"runs": 500, "kills": 2},
+        short={"runs": 300, "kills": 1},
         shipped_broker=True,
     ),
 )

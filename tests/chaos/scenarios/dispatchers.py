@@ -31,6 +31,6 @@ SCENARIOS = (
         promise="20 kills of the active dispatcher, with a standby, over 10,000 runs: each recorded once",
         run=run,
         full={"runs": 10_000, "kills": 20},
-        short={"runs": 1000, "kills": 2},
+        short={"runs": 400, "kills": 2},
     ),
 )

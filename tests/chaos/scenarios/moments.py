@@ -92,7 +92,7 @@ def _scenario(name: str, what: str, bring: Bring, between: str) -> Scenario:
         promise=f"Dispatcher killed {what}, 100 times: executions exactly 100",
         run=partial(run, bring=bring, between=between),
         full={"kills": 100},
-        short={"kills": 8},
+        short={"kills": 5},
     )
 
 

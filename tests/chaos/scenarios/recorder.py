@@ -53,6 +53,6 @@ SCENARIOS = (
         promise="Recorder killed 20 times over 10,000 results, its disk full once: 10,000 recorded, none twice",
         run=run,
         full={"runs": 10_000, "kills": 20},
-        short={"runs": 1000, "kills": 2},
+        short={"runs": 400, "kills": 1},
     ),
 )

@@ -35,6 +35,6 @@ SCENARIOS = (
         promise="Every service restarted in turn, 3 times, under load: no failed run, none executed twice",
         run=run,
         full={"runs": 3000, "rounds": 3},
-        short={"runs": 600, "rounds": 1},
+        short={"runs": 300, "rounds": 1},
     ),
 )

@@ -13,13 +13,13 @@ LEAST_AHEAD = 20
 def load(place: Place, runs: int, ask: Callable[[int], None] | None = None) -> Generator[None]:
     """Ask for runs 0 to `runs` while the block goes on, and return when all have been asked for.
 
-    A twentieth of them may have no result yet, so that whatever the block does meets work.
+    A twentieth of them may not be recorded yet, so that whatever the block does meets work.
     """
     given_up, ahead = threading.Event(), max(LEAST_AHEAD, runs // 20)
 
     def publish() -> None:
         for x in range(runs):
-            while x % 10 == 0 and x - place.observer.ended() > ahead and not given_up.wait(0.02):
+            while x % 10 == 0 and x - place.recorded() > ahead and not given_up.wait(0.02):
                 pass
             (ask or place.ask)(x)
 
@@ -37,5 +37,6 @@ def milestones(place: Place, runs: int, faults: int, patience_s: float = 120) ->
     step = runs / (faults + 1)
     for number in range(faults):
         due = int((number + place.chance.random()) * step) + 1
-        place.wait_results(due, patience_s)
+        place.wait_recorded(due, patience_s)
+        place.tell(f"fault {number + 1} of {faults}, {place.recorded()} recorded")
         yield number

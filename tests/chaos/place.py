@@ -112,10 +112,6 @@ class Place:
         """Wait until so many runs have ended; tell whether they did."""
         return self.wait(lambda: self.recorded() >= count, timeout_s, f"{count} recorded")
 
-    def wait_results(self, count: int, timeout_s: float) -> bool:
-        """Wait until so many runs have a result; tell whether they did."""
-        return self.wait(lambda: self.observer.ended() >= count, timeout_s, f"{count} results")
-
     def wait(self, condition: Callable[[], Any], timeout_s: float, what: str) -> bool:
         """Wait; tell, and return False, when it did not come true. The checker then says what is missing."""
         deadline = time.monotonic() + timeout_s

@@ -23,7 +23,7 @@ def run(place: Place, runs: int, kills: int) -> Outcome:
     place.ask_all(range(runs), seconds=SECONDS)
     killed: list[tuple[float, set[int]]] = []
     away: Process | None = None
-    for number in milestones(place, runs, kills):
+    for _ in milestones(place, runs, kills):
         if away:
             away.start().wait_ready()
         hit = place.chance.choice(runners)
@@ -31,7 +31,6 @@ def run(place: Place, runs: int, kills: int) -> Outcome:
         away = hit if place.chance.random() < 0.5 else None  # else its successor gives back what it had
         if not away:
             hit.start().wait_ready()
-        place.tell(f"kill {number + 1}, {place.recorded()} recorded")
     place.wait_recorded(runs, 180)
     place.recoveries += _recoveries(place, killed)
     tally = place.tally()

@@ -216,7 +216,7 @@ def signal_tree(pid: int, number: int) -> list[int]:
 @contextlib.contextmanager
 def fresh_place(seed: int, tell: Tell, *, shipped_broker: bool = False) -> Generator[Place]:
     """Have a place that nobody has used yet."""
-    with tempfile.TemporaryDirectory(prefix="fpbus-chaos-") as name:
+    with tempfile.TemporaryDirectory(prefix="fpbus-chaos-", ignore_cleanup_errors=True) as name:
         place = Place(Path(name), seed, tell, shipped_broker=shipped_broker)
         try:
             yield place

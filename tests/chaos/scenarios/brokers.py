@@ -15,8 +15,8 @@ def run_kills(place: Place, runs: int, kills: int) -> Outcome:
     with Publisher(place.broker.url, outbox=place.folder / "outbox.db", device="chaos") as publisher:
         with load(place, runs, lambda x: _publish(place, publisher, x)):
             for _ in milestones(place, runs, kills):
-                with place.recovering(place.recorded):
-                    place.broker.kill()
+                place.broker.kill()
+                with place.recovering(lambda: len(place.observer.accepted())):
                     place.broker.start()
         last_at = time.monotonic()
         place.wait(lambda: place.recorded() >= runs and publisher.pending() == 0, 120, "the last records")

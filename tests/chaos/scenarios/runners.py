@@ -25,12 +25,15 @@ def run(place: Place, runs: int, kills: int) -> Outcome:
     away: Process | None = None
     for _ in milestones(place, runs, kills):
         if away:
-            away.start().wait_ready()
-        hit = place.chance.choice(runners)
+            away.start()
+        place.wait(lambda: any(map(_works, runners)), 60, "a runner that works")
+        hit = place.chance.choice([runner for runner in runners if _works(runner)])
         killed.append(_kill(hit))
         away = hit if place.chance.random() < 0.5 else None  # else its successor gives back what it had
         if not away:
-            hit.start().wait_ready()
+            hit.start()
+    if away:
+        away.start()
     place.wait_recorded(runs, 180)
     place.recoveries += _recoveries(place, killed)
     tally = place.tally()
@@ -47,6 +50,11 @@ def run(place: Place, runs: int, kills: int) -> Outcome:
 
 def _start(place: Place, number: int) -> Process:
     return place.process("runner", "--instance", f"r{number}", name=f"r{number}")
+
+
+def _works(runner: Process) -> bool:
+    """Tell whether it has said that it is ready, and has not been killed since."""
+    return runner.popen is not None and runner.popen.poll() is None and f"pid={runner.pid}\n" in runner.log.read_text()
 
 
 def _kill(runner: Process) -> tuple[float, set[int]]:

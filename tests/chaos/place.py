@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-import os
+import shutil
 import sqlite3
 import tempfile
 import time
@@ -55,6 +55,12 @@ class Place:
         self.raw.close()
         self.broker.stop()
         self.redis.stop()
+
+    def keep_logs(self, folder: Path) -> None:
+        """Copy what the services and the pipelines have written."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in (*self.stack.folder.glob("*.log"), self.stack.marks):
+            shutil.copy(path, folder)
 
     # Asking.
 
@@ -220,10 +226,5 @@ def fresh_place(seed: int, tell: Tell, *, shipped_broker: bool = False) -> Gener
         place = Place(Path(name), seed, tell, shipped_broker=shipped_broker)
         try:
             yield place
-        except BaseException:
-            keep = os.environ.get("CHAOS_KEEP_LOGS")
-            if keep:
-                Path(keep).write_text(place.stack.logs())
-            raise
         finally:
             place.close()

@@ -20,6 +20,7 @@ from chaos.results import Row, append, latest, machine, read  # noqa: E402
 from chaos.scenario import Outcome, Scenario  # noqa: E402
 from chaos.scenarios import all_scenarios  # noqa: E402
 
+LOGS = Path(__file__).parent / "logs"
 WITHIN_S = 1200  # no scenario takes so long: one that does waits for what never comes
 
 
@@ -63,6 +64,8 @@ def _do(scenario: Scenario, seed: int, *, short: bool) -> Row:
         seed, lambda sentence: _say(scenario.name, seed, sentence), shipped_broker=scenario.shipped_broker
     ) as place:
         outcome: Outcome = scenario.run(place, **(scenario.short if short else scenario.full))
+        if not outcome.kept:
+            place.keep_logs(LOGS / f"{scenario.name}-{seed}")
     signal.alarm(0)
     row = Row(
         scenario=scenario.name,
@@ -73,7 +76,7 @@ def _do(scenario: Scenario, seed: int, *, short: bool) -> Row:
         machine=machine(),
         outcome=outcome,
     )
-    verdict = "kept" if outcome.kept else f"BROKEN: {', '.join(outcome.broken)}"
+    verdict = "kept" if outcome.kept else f"BROKEN: {', '.join(outcome.broken)} (logs in {LOGS})"
     _say(scenario.name, seed, f"{verdict} in {row.seconds} s; {outcome.tally} {outcome.facts}")
     return row
 

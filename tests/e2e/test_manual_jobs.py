@@ -265,7 +265,7 @@ def test_schedules_are_paused_resumed_cancelled_and_deleted(fpbus: Commands) -> 
 
 
 def test_what_was_done_before_is_told_and_does_not_count_as_done(fpbus: Commands) -> None:
-    job = ok(fpbus("pipeline", "add-job", "my_data_check", "--run-in", "1h"))
+    job = ok(fpbus("pipeline", "add-job", "my_data_check", "--input", "mode=x", "--run-in", "1h"))
     ok(fpbus("pipeline", "schedule", "my_data_check", "--interval", "2h", "--schedule-id", "a"))
 
     for command, said in (

@@ -259,7 +259,9 @@ def test_a_delayed_run_starts_at_its_time(system: System) -> None:
 
 
 def test_a_delayed_run_is_found_in_the_history_by_that(control: Control) -> None:
-    run_id = control.submit("add", RunRequest(not_before=datetime.now(UTC) + timedelta(hours=1))).run_id
+    run_id = control.submit(
+        "add", RunRequest(inputs={"x": 1}, not_before=datetime.now(UTC) + timedelta(hours=1))
+    ).run_id
 
     def delayed() -> set[str]:
         return {run.run_id for run in control.list_runs(ListRuns(state=RunState.DELAYED))}

@@ -250,7 +250,8 @@ def test_a_run_in_a_queue_that_nobody_serves_is_told_of_and_expires(place: Place
 
     hint = "No worker serves the queue 'gpu.low'. Start one: fpbus job-queue start-worker --queue-names gpu"
     assert accepted.reason == hint
-    typed = Commands(place.stack.project)("trigger", "lonely", "--run-id", "typed", environment=place.stack.environment)
+    fpbus = Commands(place.stack.project)
+    typed = fpbus("trigger", "lonely", "--input=x=1", "--run-id", "typed", environment=place.stack.environment)
     assert (typed.code, typed.out.strip()) == (0, "typed")
     assert typed.told == f"{hint.replace('gpu.low', 'gpu')}\n"
     place.control.cancel("typed")

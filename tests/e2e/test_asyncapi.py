@@ -28,9 +28,16 @@ MODULE = """
 from datetime import datetime
 import msgspec
 
+class Piece(msgspec.Struct, tag="piece"):
+    count: int = 1
+
+class Weight(msgspec.Struct, tag="weight"):
+    kg: float = 1.0
+
 class Line(msgspec.Struct):
     article: str
     at: datetime | None = None
+    amount: Piece | Weight | None = None
 
 def total(lines: list[Line], pair: tuple[int, str] = (1, "")) -> int:
     return len(lines)
@@ -71,6 +78,8 @@ def test_it_stands_on_the_bus_and_what_is_said_there_is_as_it_says(shop: Stack, 
         assert heard
         for message in heard:
             Draft7Validator({"$ref": f"#/components/schemas/{name}", **schemas}).validate(message)
+    said = Draft7Validator({**document["components"]["messages"]["result.orders"]["payload"], **schemas})
+    said.validate(device.messages(ending="one/result")[-1])
     asked = Draft7Validator({**document["components"]["messages"]["run.orders"]["payload"], **schemas})
     assert asked.is_valid({"inputs": {"lines": [{"article": "pen"}]}})
     assert not asked.is_valid({"inputs": {"lines": [{"article": 3}]}})

@@ -5,6 +5,8 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from jsonschema import Draft7Validator
+from msgspec.structs import replace
 
 from fpbus.dispatcher.calls import DispatcherCalls
 from fpbus.recorder.calls import HistoryCalls
@@ -34,7 +36,7 @@ SCHEMA = PipelineSchema(
         "required": ["reading"],
         "$defs": {"Reading": {"type": "object", "properties": {"inner": {"$ref": "#/$defs/Inner"}}}, "Inner": {}},
     },
-    outputs={"type": "object", "properties": {}, "required": []},
+    outputs={"type": "object", "properties": {"total": {"type": "number"}}, "required": ["total"]},
 )
 
 
@@ -82,6 +84,37 @@ def test_inputs_are_those_of_the_pipeline(document: dict[str, Any]) -> None:
         "reading": {"$ref": "#/components/schemas/meters.inputs.Reading"},
         "pair": {"type": "array", "items": [{"type": "integer"}], "additionalItems": False},
     }
+
+
+def test_results_have_the_outputs_of_the_pipeline(document: dict[str, Any]) -> None:
+    channel = document["channels"]["result.meters"]
+    assert channel["address"] == "shop/pipelines/meters/runs/{run}/result"
+    assert "result.plain" not in document["channels"]
+    payload = document["components"]["messages"]["result.meters"]["payload"]
+    result = Draft7Validator({**payload, "components": document["components"]})
+    told = {"type": "run_result", "run_id": "a", "pipeline": "meters", "state": "succeeded", "attempt": 1}
+    told |= {f"{moment}_at": "2026-11-22T10:15:00Z" for moment in ("accepted", "started", "finished")}
+    for output in ({"json": 1.5}, {"json": "NaN", "json_special": True}, {"ref": "x.json", "format": "json"}):
+        result.validate({**told, "outputs": {"total": output}})
+    assert not result.is_valid({**told, "outputs": {"total": {"json": "much"}}})
+
+
+def test_a_field_may_be_called_like_a_word_of_json_schema_and_no_union_is_told_apart_as_in_openapi() -> None:
+    kinds = {
+        "anyOf": [{"$ref": "#/$defs/Cat"}],
+        "discriminator": {"propertyName": "kind", "mapping": {"cat": "#/$defs/Cat"}},
+    }
+    cat = {"type": "object", "properties": {"prefixItems": {"type": "integer"}, "discriminator": {}, "items": {}}}
+    inputs = {"type": "object", "properties": {"pet": kinds}, "default": {"$ref": "#/$defs/Cat"}, "$defs": {"Cat": cat}}
+    schema = replace(SCHEMA, inputs=inputs)
+
+    schemas = asyncapi(PIPELINES, {"meters": schema})["components"]["schemas"]
+
+    assert schemas["meters.inputs.Cat"] == cat
+    assert schemas["meters.inputs"]["properties"]["pet"] == {
+        "anyOf": [{"$ref": "#/components/schemas/meters.inputs.Cat"}]
+    }
+    assert schemas["meters.inputs"]["default"] == {"$ref": "#/$defs/Cat"}
 
 
 def test_what_is_retained_is_said(document: dict[str, Any]) -> None:

@@ -43,6 +43,9 @@ _SPOKEN: Final[Mapping[str, tuple[str, type[Event], int, bool]]] = {
 }
 #: Where a caller on MQTT 3.1.1 says which call it is, and where it wants its reply.
 _ENVELOPE: Final = {"call_id": {"type": "string"}, "reply_to": {"type": "string"}}
+#: What in a schema has names of its own below it, and what is no schema.
+_NAMED: Final = frozenset({"properties", "patternProperties", "dependentSchemas"})
+_VALUES: Final = frozenset({"const", "default", "enum", "examples"})
 _PARAMETERS: Final = {
     "pipeline": "The name of a pipeline.",
     "run": "The id of a run.",
@@ -128,12 +131,25 @@ class _Document:
         payload: dict[str, Any] = {"$ref": f"{_SCHEMAS}{RunRequest.__name__}"}
         if schema is not None:
             self._adopt(f"{name}.inputs", schema.inputs)
-            self._adopt(f"{name}.outputs", schema.outputs)
+            self._add_result(name, schema)
             inputs = {"type": "object", "properties": {"inputs": {"$ref": f"{_SCHEMAS}{name}.inputs"}}}
             needed = {"required": ["inputs"]} if schema.inputs.get("required") else {}
             payload = {"allOf": [payload, {**inputs, **needed}]}
         self._add_message(f"run.{name}", payload, f"Run {name}.")
         self._add(f"run.{name}", "receive", self._before + topics.run(name), f"run.{name}", answer="answer")
+
+    def _add_result(self, name: str, schema: PipelineSchema) -> None:
+        """Say what the outputs are that stand in the result itself; a number that JSON has not is written as text."""
+        self._adopt(f"{name}.outputs", schema.outputs)
+        kinds = f"{_SCHEMAS}{name}.outputs/properties"
+        outputs = {
+            output: {"anyOf": [{"required": ["json_special"]}, {"properties": {"json": {"$ref": f"{kinds}/{output}"}}}]}
+            for output in schema.outputs["properties"]
+        }
+        own = {"type": "object", "properties": {"outputs": {"properties": outputs}}}
+        payload = {"allOf": [{"$ref": f"{_SCHEMAS}{RunResult.__name__}"}, own]}
+        self._add_message(f"result.{name}", payload, f"How a run of {name} ended.")
+        self._add(f"result.{name}", "send", self._before + topics.result(name, "{run}"), f"result.{name}")
 
     def add_trigger(self, pipeline: str, name: str, trigger: TriggerConfig) -> None:
         key = re.sub(r"[^a-zA-Z0-9._-]", "_", f"trigger.{pipeline}.{name}")
@@ -217,7 +233,13 @@ def _as_draft_07(schema: Any, owner: str = "") -> Any:
 
 def _words(schema: Mapping[str, Any], owner: str) -> Iterator[tuple[str, Any]]:
     for word, part in schema.items():
-        if word == "$ref" and isinstance(part, str) and part.startswith("#/$defs/"):
+        if word == "discriminator":
+            continue  # a hint to readers, and AsyncAPI's is another one
+        if word in _VALUES:
+            yield word, part
+        elif word in _NAMED:
+            yield word, {name: _as_draft_07(each, owner) for name, each in part.items()}
+        elif word == "$ref" and isinstance(part, str) and part.startswith("#/$defs/"):
             yield word, _SCHEMAS + _key(f"{owner}.{part.removeprefix('#/$defs/')}")
         elif word == "prefixItems":
             yield "items", _as_draft_07(part, owner)

@@ -321,6 +321,42 @@ def test_a_variable_that_does_not_fit_is_named(  # noqa: PLR0917 (a table)
         ("run: {with_adapter: {tracker: true, hamilton_tracker: false}}\n", "are the same adapter", "Remove one."),
         ("run: {max_retries: 'redis://u:s3cret@h'}\n", "is 'redis://u:***@h';", None),
         ("adapter: {hamilton_tracker: {api_key: 123456}}\n", "api_key` is ***; it must be text.", "Put it in quotes."),
+        (
+            "triggers:\n- topic: a/{b}\n  reply_to: x/{c}\n",
+            "orders.yml:3: `triggers.0.reply_to` cannot be used: reply_to has {c}, and the topic has no",
+            None,
+        ),
+        (
+            "triggers:\n- topic: a\n- when: 1 +\n  topic: b\n",
+            "orders.yml:3: `triggers.1.when` cannot be used: when cannot be read: invalid syntax.",
+            None,
+        ),
+        ("triggers:\n- topic: a\n- topic: a/#/b\n", "orders.yml:3: `triggers.1` cannot be used: 'a/#/b' has a #", None),
+        (
+            "triggers:\n- topic: a\n  window:\n    kind: debounce\n    quiet: 1\n    quiet_s: 1\n",
+            "orders.yml:5: there is no key `triggers.0.window.quiet`.",
+            "Did you mean `triggers.0.window.quiet_s`?",
+        ),
+        (
+            "triggers:\n- topic: a\n  window:\n    kind: debonce\n",
+            "orders.yml:4: `triggers.0.window.kind` is 'debonce'; it must be one of batch, debounce, throttle, latest.",
+            "Did you mean 'debounce'?",
+        ),
+        (
+            "triggers:\n- topic: a\n  window: {size: 3}\n",
+            "orders.yml:3: the key `triggers.0.window.kind` is missing; it is one of batch,",
+            "Add it: kind: ...",
+        ),
+        (
+            "triggers:\n- topic: a\n  window: {kind: batch, max_wait_s: 1, as_input: x}\n",
+            "there is no key `triggers.0.window.as_input`.",
+            "There are: max_wait_s, size, as.",
+        ),
+        (
+            "limits:\n  max_running: 1\n  rate: 0/s\n",
+            "orders.yml:3: `limits.rate` cannot be used: a rate must be",
+            None,
+        ),
     ],
 )
 def test_a_fault_names_file_line_key_and_what_to_do(folder: Path, text: str, says: str, hint: str | None) -> None:
@@ -344,6 +380,15 @@ def test_all_faults_of_all_files_are_found_at_once(folder: Path) -> None:
         ("orders.yml", 2, "run.max_retries"),
         ("orders.yml", 3, "run.inputz"),
         ("orders.yml", 4, "schedul"),
+    ]
+
+
+def test_several_values_that_a_trigger_refuses_are_told_each_on_its_line(folder: Path) -> None:
+    write(folder, "triggers:\n- topic: a/{b}\n  when: 1 +\n  qos: 0\n  reply_to: x/{c}\n- {topic: a, key: nowhere}\n")
+    assert [(fault.line, fault.key) for fault in find_faults(folder)] == [
+        (3, "triggers.0.when"),
+        (5, "triggers.0.reply_to"),
+        (6, "triggers.1.key"),
     ]
 
 

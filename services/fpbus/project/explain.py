@@ -1,6 +1,7 @@
 """Compare a document with what its keys must hold, and say everything that does not fit in sentences."""
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from fpbus.schemas import PipelineConfig, ProjectConfig
 
 from .credentials import MASK
 from .faults import Complaint, Key
-from .kinds import choices_of, fits, in_words, items_of, section_of, takes, takes_only_text
+from .kinds import choices_of, fits, in_words, items_of, section_of, sections_by_tag, takes, takes_only_text
 from .masking import mask_text, masked_at, stands_at_secret
 from .yaml_reader import scalar
 
@@ -39,7 +40,7 @@ def complaints(value: Any, kind: type[Struct]) -> list[Complaint]:
 def _compare(value: Any, kind: Any, at: Key, whole: type[Struct]) -> Iterator[Complaint]:
     section, values, items = section_of(kind), items_of(kind, dict), items_of(kind, list)
     if isinstance(value, Mapping) and section:
-        yield from _compare_section(value, section, at, whole)
+        yield from _compare_alternatives(value, kind, section, at, whole)
     elif isinstance(value, Mapping) and values:
         for name, item in value.items():
             yield from _compare(item, values, (*at, name), whole)
@@ -50,17 +51,69 @@ def _compare(value: Any, kind: Any, at: Key, whole: type[Struct]) -> Iterator[Co
         yield at, f"`{_name(at)}` is {shown_at(at, value)}; it must be {in_words(kind)}.", _hint(at, value, kind)
 
 
+def _compare_alternatives(
+    value: Mapping[str, Any], kind: Any, section: type[Struct], at: Key, whole: type[Struct]
+) -> Iterator[Complaint]:
+    """Compare with the section that the value's tag names, where there are several; then ask the section itself."""
+    tag_field, by_tag = sections_by_tag(kind)
+    tag = value.get(tag_field)
+    if by_tag and str(tag) not in by_tag:
+        yield _wrong_tag((*at, tag_field), tag, list(by_tag))
+        return
+    section = by_tag.get(str(tag), section)
+    yield from list(_compare_section(value, section, at, whole)) or _refusals(value, section, at)
+
+
+def _wrong_tag(key: Key, tag: Any, tags: list[str]) -> Complaint:
+    choices = f"one of {', '.join(tags)}"
+    if tag is None:
+        return key[:-1], f"the key `{_name(key)}` is missing; it is {choices}.", f"Add it: {key[-1]}: ..."
+    close = _closest(str(tag), tags)
+    hint = f"Did you mean {close!r}?" if close else None
+    return key, f"`{_name(key)}` is {shown_at(key, tag)}; it must be {choices}.", hint
+
+
+def _refusals(value: Mapping[str, Any], section: type[Struct], at: Key) -> Iterator[Complaint]:
+    """Yield what a section refuses though each key fits, at the key without which it says something else."""
+    optional = {field.encode_name for field in msgspec.structs.fields(section) if not field.required}
+    rest = dict(value)
+    while (problem := _problem(rest, section)) is not None:
+        blamed = next(
+            (name for name in rest if name in optional and _problem(_less(rest, name), section) != problem), None
+        )
+        key = at if blamed is None else (*at, blamed)
+        yield key, mask_text(f"`{_name(key)}` cannot be used: {problem}."), None
+        if blamed is None:
+            return
+        rest = _less(rest, blamed)
+
+
+def _problem(value: Mapping[str, Any], section: type[Struct]) -> str | None:
+    try:
+        msgspec.convert(value, section)
+    except msgspec.ValidationError as error:
+        return re.sub(r" - at `\$[^`]*`$", "", str(error))
+    return None
+
+
+def _less(value: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: item for key, item in value.items() if key != name}
+
+
 def _compare_section(value: Mapping[str, Any], kind: type[Struct], at: Key, whole: type[Struct]) -> Iterator[Complaint]:
-    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    tag_field = kind.__struct_config__.tag_field
     for name, item in value.items():
         key = (*at, name)
+        if name == tag_field:
+            continue
         if name in fields:
             yield from _compare(item, fields[name].type, key, whole)
         else:
             yield key, f"there is no key `{_name(key)}`.", _meant(name, at, fields, whole)
-    for field in fields.values():
-        if field.required and field.name not in value:
-            yield at, f"the key `{_name((*at, field.name))}` is missing.", f"Add it: {field.name}: ..."
+    for name, field in fields.items():
+        if field.required and name not in value:
+            yield at, f"the key `{_name((*at, name))}` is missing.", f"Add it: {name}: ..."
 
 
 def _name(key: Key) -> str:

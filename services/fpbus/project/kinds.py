@@ -29,15 +29,27 @@ def kind_at(kind: Any, key: Key) -> Any:
     """Return what the key may hold; `Any` where everything may stand, and for keys that there are not."""
     for part in key:
         section = section_of(kind)
-        types_of = {field.name: field.type for field in msgspec.structs.fields(section)} if section else {}
+        types_of = {field.encode_name: field.type for field in msgspec.structs.fields(section)} if section else {}
         kind = types_of.get(part) or items_of(kind, dict) or items_of(kind, list) or Any
     return kind
 
 
 def section_of(kind: Any) -> type[Struct] | None:
-    """Return the Struct among the alternatives of a kind."""
-    bare = map(_bare, _alternatives(kind))
-    return next((each for each in bare if isinstance(each, type) and issubclass(each, Struct)), None)
+    """Return the Struct among the alternatives of a kind, the first of several."""
+    return next(_sections(kind), None)
+
+
+def sections_by_tag(kind: Any) -> tuple[str, dict[str, type[Struct]]]:
+    """Return the key that says which of several Structs is meant, and what it can say; nothing where there is none."""
+    tagged = [each for each in _sections(kind) if each.__struct_config__.tag_field]
+    by_tag = {str(each.__struct_config__.tag): each for each in tagged}
+    return (tagged[0].__struct_config__.tag_field or "" if tagged else ""), by_tag
+
+
+def _sections(kind: Any) -> Iterator[type[Struct]]:
+    for each in map(_bare, _alternatives(kind)):
+        if isinstance(each, type) and issubclass(each, Struct):
+            yield each
 
 
 def items_of(kind: Any, container: type) -> Any:

@@ -3,15 +3,18 @@
 from collections.abc import Iterator
 from typing import Any
 from unittest.mock import Mock
+from zoneinfo import ZoneInfo
 
 import pytest
 from jsonschema import Draft7Validator
 from msgspec.structs import replace
 
 from fpbus.dispatcher.calls import DispatcherCalls
+from fpbus.dispatcher.document import BusDocument
+from fpbus.dispatcher.handlers import Rules
 from fpbus.recorder.calls import HistoryCalls
 from fpbus.scheduler.calls import ScheduleCalls
-from fpbus.schemas import PipelineConfig, PipelineSchema, Role, TriggerConfig
+from fpbus.schemas import MAX_PAYLOAD, LimitsConfig, PipelineConfig, PipelineSchema, Role, TriggerConfig
 from fpbus.schemas.asyncapi import asyncapi
 from fpbus.schemas.verbs import VERBS
 
@@ -131,3 +134,16 @@ def test_the_calls_are_those_that_the_services_answer(role: Role, calls: Any) ->
     answered = {verb: kind for verb, (kind, _) in calls.verbs(Mock()).items()}
 
     assert VERBS[role] == answered
+
+
+def test_a_document_that_is_too_large_for_brokers_takes_the_place_of_the_one_before_as_nothing() -> None:
+    bus = Mock()
+    told = BusDocument(bus)
+    for count in (1, 1, 1000):
+        pipelines = {f"p{number}": PipelineConfig() for number in range(count)}
+        rules = Rules(pipelines, LimitsConfig(), ZoneInfo("UTC"))
+        told.tell(rules, {name: replace(SCHEMA, pipeline=name) for name in pipelines})
+
+    small, large = [call.args[1] for call in bus.publish.call_args_list]
+    assert 0 < len(small) < MAX_PAYLOAD
+    assert large == b""

@@ -40,6 +40,9 @@ def show_event(event: Any, style: Format) -> None:
 
 def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table: with rich on a terminal, in plain columns that nothing truncates elsewhere."""
+    from fpbus.schemas.plain import plain
+
+    rows = [[plain(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _show_rich_table(titles, rows)
         return
@@ -51,7 +54,7 @@ def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def write(text: str) -> None:
     """Write lines to standard output. A reader that has gone, like `head`, ends the command quietly."""
     try:
-        print(text, flush=True)
+        print(_harmless(text), flush=True)
     except BrokenPipeError:
         raise typer.Exit from None
 
@@ -66,7 +69,14 @@ def finish() -> None:
 
 def tell(text: str) -> None:
     """Talk to the person at the terminal."""
-    print(text, file=sys.stderr, flush=True)
+    print(_harmless(text), file=sys.stderr, flush=True)
+
+
+def _harmless(text: str) -> str:
+    """Write out what a terminal would obey, wherever the text is from. Escapes of our own are rich's business."""
+    from fpbus.schemas.plain import plain
+
+    return plain(text, lines=True)
 
 
 def _show_rich_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -103,12 +113,17 @@ _STYLES = {
 def _json(data: Any) -> str:
     import msgspec
 
-    return msgspec.json.encode(data).decode()
+    from fpbus.schemas.plain import plain_json
+
+    return plain_json(msgspec.json.encode(data).decode())
 
 
 def _yaml(data: Any) -> str:
     import msgspec
     import yaml
 
-    text: str = yaml.safe_dump(msgspec.to_builtins(data), sort_keys=False, allow_unicode=True)
+    plain_data = msgspec.to_builtins(data)
+    text: str = yaml.safe_dump(plain_data, sort_keys=False, allow_unicode=True)
+    if _harmless(text) != text:  # what is no ASCII as escapes then, which YAML knows
+        text = yaml.safe_dump(plain_data, sort_keys=False)
     return text.rstrip("\n")

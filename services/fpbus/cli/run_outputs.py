@@ -22,6 +22,7 @@ def hand_out(record: "RunRecord", name: str, save: Path | None, project: str | N
     import msgspec
 
     from fpbus.schemas import Output
+    from fpbus.schemas.plain import plain_json
 
     outputs = msgspec.convert(record.outputs or {}, dict[str, Output])
     if name not in outputs:
@@ -31,7 +32,7 @@ def hand_out(record: "RunRecord", name: str, save: Path | None, project: str | N
         _save(save, content)
         tell(f"Saved {len(content)} bytes to {save}.")
     elif outputs[name].ref is None or outputs[name].format == "json":
-        write(content.decode().rstrip("\n"))
+        write(plain_json(content.decode().rstrip("\n")))
     elif sys.stdout.isatty():
         raise typer.BadParameter(
             f"{name} is {outputs[name].format}, nothing to read; --save FILE.", param_hint="--output"

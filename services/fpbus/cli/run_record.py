@@ -47,6 +47,7 @@ def _show_facts(record: "RunRecord") -> None:
     import msgspec
 
     from fpbus.schemas import RunError
+    from fpbus.schemas.plain import plain
 
     facts = {
         "run": record.run_id,
@@ -65,7 +66,7 @@ def _show_facts(record: "RunRecord") -> None:
     }
     for name, value in facts.items():
         if value:
-            write(f"{name:<9} {value}")
+            write(f"{name:<9} {plain(value)}")
 
 
 def _show(columns: Columns, items: list[Any]) -> None:
@@ -75,10 +76,12 @@ def _show(columns: Columns, items: list[Any]) -> None:
 
 
 def _show_log(record: "RunRecord") -> None:
+    from fpbus.schemas.plain import plain
+
     if record.log:
         write("")
     for line in record.log:
-        write(f"{instant(line.at)} {line.level:<8} {line.text}")
+        write(f"{instant(line.at)} {plain(line.level):<8} {plain(line.text)}")
     if record.dropped:
         write("")
         write(f"({counted(record.dropped, 'node event or log line is', 'node events and log lines are')} not kept)")

@@ -124,4 +124,6 @@ def _log(text: str) -> None:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    from fpbus.schemas.plain import plain
+
+    print(plain(text, lines=True), flush=True)

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 def lines_of(event: "RunEvent") -> list[str]:
     """Say what happened; a batch of log lines is as many lines, each marked with a bar."""
     from fpbus.schemas import LogLines, NodeEvent, RunResult
+    from fpbus.schemas.plain import plain
 
     if isinstance(event, LogLines):
         lost = [f"| ({event.dropped} lines were dropped)"] if event.dropped else []
-        return lost + [f"| {line.text}" for line in event.lines]
+        return lost + [f"| {plain(line.text)}" for line in event.lines]
     if isinstance(event, NodeEvent):
-        return [_of_node(event)]
-    return [_of_result(event) if isinstance(event, RunResult) else _of_status(event)]
+        return [plain(_of_node(event))]
+    return [plain(_of_result(event) if isinstance(event, RunResult) else _of_status(event))]
 
 
 def duration(seconds: float | None) -> str:

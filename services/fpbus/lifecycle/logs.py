@@ -1,5 +1,6 @@
 """Log lines: a short past-tense event, facts as fields. Readable on a terminal, JSON elsewhere when asked."""
 
+import json
 import logging
 import sys
 from datetime import UTC, datetime
@@ -7,15 +8,20 @@ from typing import Final
 
 import msgspec
 
+from fpbus.schemas.plain import plain, plain_json
+
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class _Console(logging.Formatter):
+    """One line for each event, whatever its text holds; a traceback below it is set in, to be taken for none."""
+
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
         facts = "".join(f" {name}={value}" for name, value in _facts(record).items())
         text = f"{at} {record.levelname.lower():<7} {record.name.removeprefix('fpbus.')}: {record.getMessage()}{facts}"
-        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+        trace = self.formatException(record.exc_info) if record.exc_info else ""
+        return "\n  ".join([plain(text), *plain(trace, lines=True).splitlines()])
 
 
 class _Json(logging.Formatter):
@@ -29,7 +35,10 @@ class _Json(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line, enc_hook=str).decode()
+        try:
+            return plain_json(msgspec.json.encode(line, enc_hook=str).decode())
+        except UnicodeEncodeError:  # half a character, which only escapes can carry
+            return json.dumps(line, default=str)
 
 
 def _facts(record: logging.LogRecord) -> dict[str, object]:

@@ -23,7 +23,7 @@ def log_to_stderr(project: "Project") -> None:
     level = (os.environ.get("FPBUS_LOG_LEVEL") or project.config.log_level or "INFO").upper()
     style = os.environ.get("FPBUS_LOG_FORMAT") or project.config.log_format or "console"
     if style == "console" and level in get_args(Level):
-        formatter = logging.Formatter(_LINE, "%H:%M:%S")
+        formatter = _Plain(_LINE, "%H:%M:%S")
         formatter.converter = time.gmtime
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(formatter)
@@ -33,6 +33,15 @@ def log_to_stderr(project: "Project") -> None:
     logging.getLogger("hamilton").setLevel(logging.CRITICAL)  # its own account of what is told here anyway
     for chatty in ("asyncio", "fsspec"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+class _Plain(logging.Formatter):
+    """Writes out what a terminal would obey; a line may have come with an input."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        from fpbus.schemas.plain import plain
+
+        return plain(super().format(record), lines=True)
 
 
 def _as_services_do(project: "Project") -> None:

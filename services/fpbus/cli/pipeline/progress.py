@@ -99,10 +99,12 @@ class Bar:
 
     def move(self, node: str, done: int) -> None:
         """Say which node is at work, and how many are done."""
-        self._node, self._done = node, done
+        from fpbus.schemas.plain import plain
+
+        self._node, self._done = plain(node), done
         if self._shown is not None:
             progress, task = self._shown
-            progress.update(task, completed=done, node=node, total=max(done, progress.tasks[0].total or 0))
+            progress.update(task, completed=done, node=self._node, total=max(done, progress.tasks[0].total or 0))
 
     def _show(self) -> None:
         from rich.console import Console
@@ -112,7 +114,7 @@ class Bar:
             if self._ended:
                 return
             progress = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),

@@ -93,7 +93,9 @@ def _page(summary: "ProjectSummary", *, svg: bool) -> str:
 
 def _print(summary: "ProjectSummary", console: "Console") -> None:
     if summary.project is not None:
-        console.print(_tree(f"project {summary.project.get('name', '')}", summary.project, f" in {summary.folder}"))
+        console.print(
+            _tree(f"project {_written(summary.project.get('name', ''))}", summary.project, f" in {summary.folder}")
+        )
         console.print()
     for name, pipeline in summary.pipelines.items():
         _print_pipeline(name, pipeline, console)
@@ -101,9 +103,11 @@ def _print(summary: "ProjectSummary", console: "Console") -> None:
 
 def _print_pipeline(name: str, pipeline: "PipelineSummary", console: "Console") -> None:
     console.print(_tree(f"pipeline {name}", pipeline.config or {}))
+    from fpbus.schemas.plain import plain
+
     if pipeline.code is not None:
         console.print(f"\n{pipeline.module}", style="bold", markup=False, highlight=False)
-        _print_code(pipeline.code.rstrip(), console)
+        _print_code(plain(pipeline.code.rstrip(), lines=True), console)
     console.print()
 
 
@@ -129,14 +133,18 @@ def _tree(title: str, values: dict[str, Any], where: str = "") -> "Tree":
 def _grow(tree: "Tree", values: dict[str, Any]) -> None:
     from rich.text import Text
 
+    from fpbus.schemas.plain import plain
+
     for key, value in values.items():
         if isinstance(value, dict) and value:
-            _grow(tree.add(Text(f"{key}", "cyan")), value)
+            _grow(tree.add(Text(plain(f"{key}"), "cyan")), value)
         else:
-            tree.add(Text.assemble((f"{key}: ", "cyan"), _written(value)))
+            tree.add(Text.assemble((plain(f"{key}: "), "cyan"), _written(value)))
 
 
 def _written(value: Any) -> str:
     import msgspec
 
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    from fpbus.schemas.plain import plain
+
+    return plain(value if isinstance(value, str) else msgspec.json.encode(value).decode(), lines=True)

@@ -3,12 +3,14 @@
 import contextlib
 import os
 from collections.abc import Generator, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
-from fpbus.project import ProjectError, address, explained
+from fpbus.project import ProjectError, address, explained, private_folder
 from fpbus.schemas import FpbusError
 
 
@@ -29,7 +31,10 @@ class Storage:
         """Write a file whole or not at all, and return its URL. A repeat writes it again."""
         full = "/".join([self._root, *(quote(part, safe="") for part in path.split("/"))])
         with self._explained():
-            self._filesystem.makedirs(full.rpartition("/")[0], exist_ok=True)
+            folder = full.rpartition("/")[0]
+            if isinstance(self._filesystem, LocalFileSystem):
+                private_folder(Path(folder))
+            self._filesystem.makedirs(folder, exist_ok=True)
             with self._filesystem.transaction, self._filesystem.open(full, "wb") as file:
                 file.write(content)
             return str(self._filesystem.unstrip_protocol(full))

@@ -23,6 +23,7 @@ from .hook_template import add_hook as add_hook
 from .hooks_folder import hooks_folder as hooks_folder
 from .masking import mask_text as mask_text
 from .masking import masked as masked
+from .private import private_folder as private_folder
 from .profiles import queue_profile as queue_profile
 from .remote import checkout as checkout
 from .remote import is_local as is_local

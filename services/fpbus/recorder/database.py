@@ -19,6 +19,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from fpbus.lifecycle import Settings, SettingsError
+from fpbus.project import private_folder
 from fpbus.schemas import FpbusError
 
 BUSY_TIMEOUT_S: Final = 1.0
@@ -112,7 +113,7 @@ class Database:
     def _make_file(self) -> None:
         """Make a file that only its owner can read; SQLite gives the files beside it the same mode."""
         if self._file is not None:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(self._file.parent)
             os.close(os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600))
 
     @contextlib.contextmanager

@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from fpbus.lifecycle import Settings, SettingsError
+from fpbus.project import private_folder
 from fpbus.schemas import FpbusError
 
 _BUSY_TIMEOUT_S: Final = 5.0
@@ -42,7 +43,7 @@ class Database:
         """Make what is missing: folder, file, tables. Safe to repeat."""
         with self._explained():
             if self._file is not None:
-                self._file.parent.mkdir(parents=True, exist_ok=True)
+                private_folder(self._file.parent)
                 os.close(os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600))  # for its owner only
             metadata.create_all(self._engine)
 

@@ -15,6 +15,7 @@ from typing import BinaryIO, Final, Self
 
 import msgspec
 
+from fpbus.project import private_folder
 from fpbus.schemas import FpbusError
 
 from .children import Child, kill_group
@@ -72,7 +73,7 @@ class Claim:
         self._written: Running | None = None
 
     def __enter__(self) -> Self:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(self._folder)
         self._lock = self._take_lock()
         return self
 

@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from fpbus.lifecycle import GRACE_S
+from fpbus.project import private_folder
 from fpbus.schemas import FpbusError
 
 from .children import Child, birth_of, kill_group
@@ -128,7 +129,7 @@ def _file(project: Path, name: str) -> Path:
 def _alone(project: Path) -> Generator[None]:
     """Have nobody else start or stop one meanwhile."""
     folder = project / FOLDER / "daemons"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(folder)
     with (folder / "lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from fpbus.project import private_folder
+
 from .children import Child, birth_of, kill_group, start_child
 from .events import Event, ProcessDied, ProcessReady, ProcessStarted
 from .plan import Probe, ProcessSpec
@@ -122,7 +124,7 @@ class Log:
 
     def begin(self) -> None:
         """Begin a new life; a file that has grown large is set aside and replaces the one before it."""
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(self.path.parent)
         self._begin = self.path.stat().st_size if self.path.exists() else 0
         if self._begin > _MAX_LOG:
             self.path.replace(self.path.with_suffix(".log.1"))

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from fpbus.lifecycle import Settings, broker_of, redis_of
+from fpbus.project import private_folder
 from fpbus.schemas import MAX_PAYLOAD, FpbusError
 
 from .plan import Probe, ProcessSpec
@@ -91,7 +92,7 @@ def _external(url: str, variable: str) -> Server:
 
 
 def _mosquitto(program: str, port: int, folder: Path) -> Server:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(folder)
     config = folder / "mosquitto.conf"
     config.write_text(mosquitto_conf(port, folder, as_root=os.geteuid() == 0), encoding="utf-8")
     return Server(
@@ -149,7 +150,7 @@ def _amqtt(port: int) -> Server:
 
 
 def _redis(program: str, port: int, folder: Path) -> Server:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(folder)
     return Server(
         program=program,
         url=f"redis://{_LOOPBACK}:{port}/0",

@@ -10,7 +10,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from fpbus.project import address
+from fpbus.project import address, private_folder
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class CacheFiles:
 
 
 def _write_and_move(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     beside = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
         beside.write_bytes(content)

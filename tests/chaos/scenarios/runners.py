@@ -26,7 +26,8 @@ def run(place: Place, runs: int, kills: int) -> Outcome:
     for _ in milestones(place, runs, kills):
         if away:
             away.start()
-        place.wait(lambda: any(map(_works, runners)), 60, "a runner that works")
+        # Somebody has to be there who can go on: else it would measure how long a runner takes to start.
+        place.wait(lambda: sum(map(_works, runners)) > RUNNERS - 2, 120, "runners that work")
         hit = place.chance.choice([runner for runner in runners if _works(runner)])
         killed.append(_kill(hit))
         away = hit if place.chance.random() < 0.5 else None  # else its successor gives back what it had

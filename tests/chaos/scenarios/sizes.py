@@ -97,7 +97,7 @@ def _of_depth(x: int, levels: int) -> bytes:
 SCENARIOS = (
     Scenario(
         name="sizes",
-        promise="Sizes at and around the limit up to 256 MB, nesting to 100,000: refused in words, at most 50 MB more",
+        promise="Sizes at and around the limit up to 256 MB, nesting to 100,000: at most 50 MB more afterwards",
         run=run,
         full={"most_mb": 256},
         short={"most_mb": 2},

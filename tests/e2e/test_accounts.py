@@ -249,9 +249,9 @@ def test_messages_wait_for_a_service_while_the_broker_is_killed(fortress: Fortre
     """With accounts for each listener, a session has to find its own again when the broker comes back."""
     device = Client(fortress, "pump")
     fortress.services["dispatcher"].kill()
-    device.client.publish(fortress.topic("pipelines/add/run"), '{"run_id": "waits", "inputs": {"x": 70}}', 1)
+    device.client.publish(fortress.topic("pipelines/add/run"), '{"run_id": "waiting-70", "inputs": {"x": 70}}', 1)
     wait_for((fortress.folder / "data" / "mosquitto.db").exists)
-    wait_for(lambda: b"waits" in (fortress.folder / "data" / "mosquitto.db").read_bytes(), 20)
+    wait_for(lambda: b"waiting-70" in (fortress.folder / "data" / "mosquitto.db").read_bytes(), 20)
     device.close()
     fortress.broker.kill()
     fortress.broker.start()

@@ -83,9 +83,12 @@ def _deaf_watcher() -> NodeWatcher:
 def summarise(value: Any) -> str:
     """Say what kind of value this is and how large, never what it holds: it may be a secret."""
     kind = type(value).__name__
-    shape = getattr(value, "shape", None)
-    if isinstance(shape, tuple):
-        return f"{kind} {' x '.join(map(str, shape))}".rstrip()
-    if isinstance(value, str | bytes | list | tuple | set | frozenset | dict):
-        return f"{kind} of {len(value)}"
+    try:
+        shape = getattr(value, "shape", None)
+        if isinstance(shape, tuple):
+            return f"{kind} {' x '.join(map(str, shape))}".rstrip()
+        if isinstance(value, str | bytes | list | tuple | set | frozenset | dict):
+            return f"{kind} of {len(value)}"
+    except Exception:
+        return kind
     return kind

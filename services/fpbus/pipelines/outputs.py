@@ -39,13 +39,18 @@ def encode_output(name: str, value: Any, store: Store) -> Output:
 def _pack_table(value: Any) -> tuple[str, bytes] | None:
     """Write what is a table to parquet. A library that nobody imported cannot have made the value."""
     buffer = BytesIO()
+    try:
+        written = _write_parquet(value, buffer)
+    except Exception as error:
+        # Each library has exceptions of its own for columns of mixed or foreign types.
+        raise NotEncodableError(f"cannot be written as parquet: {error}") from error
+    return ("parquet", buffer.getvalue()) if written else None
+
+
+def _write_parquet(value: Any, buffer: BytesIO) -> bool:
     if (pandas := sys.modules.get("pandas")) and isinstance(value, pandas.DataFrame | pandas.Series):
         frame = value.to_frame(value.name or "value") if isinstance(value, pandas.Series) else value
-        try:
-            frame.to_parquet(buffer, engine="pyarrow")
-        except Exception as error:
-            # pyarrow has its own exceptions for columns of mixed or foreign types.
-            raise NotEncodableError(f"cannot be written as parquet: {error}") from error
+        frame.to_parquet(buffer, engine="pyarrow")
     elif (polars := sys.modules.get("polars")) and isinstance(value, polars.DataFrame):
         value.write_parquet(buffer)
     elif (pyarrow := sys.modules.get("pyarrow")) and isinstance(value, pyarrow.Table):
@@ -53,8 +58,8 @@ def _pack_table(value: Any) -> tuple[str, bytes] | None:
 
         parquet.write_table(value, buffer)
     else:
-        return None
-    return "parquet", buffer.getvalue()
+        return False
+    return True
 
 
 def _pack_array(value: Any) -> tuple[str, bytes] | None:
@@ -76,17 +81,23 @@ def _pack_bytes(value: Any) -> tuple[str, bytes] | None:
 def _to_json(value: Any) -> tuple[bytes, bool]:
     """Return JSON, and whether NaN or infinities stand in it as strings."""
     try:
-        text = _json.encode(value)
-    except OverflowError:
-        return json.dumps(_builtins(value)).encode(), False  # integers beyond 64 bits
+        return _encoded(value)
     except RecursionError:
         raise NotEncodableError("refers to itself, or is nested too deeply") from None
     except (TypeError, ValueError, msgspec.MsgspecError) as error:
         raise NotEncodableError(f"is not JSON: {error}") from None
+
+
+def _encoded(value: Any) -> tuple[bytes, bool]:
+    try:
+        text = _json.encode(value)
+    except OverflowError:  # integers beyond 64 bits
+        plain = _builtins(value)
+        spelled = _spell(plain)
+        return json.dumps(spelled).encode(), spelled != plain
     if b"null" not in text:  # msgspec writes what is not finite as null
         return text, False
-    spelled = _spell(_builtins(value))
-    text_with_names = _json.encode(spelled)
+    text_with_names = _json.encode(_spell(_builtins(value)))
     return text_with_names, text_with_names != text
 
 

@@ -26,13 +26,14 @@ class Storage:
         self._filesystem: Any
         with self._explained():
             self._filesystem, self._root = fsspec.core.url_to_fs(self._place.url, **self._place.options)
+        self._is_local = isinstance(self._filesystem, LocalFileSystem)
 
     def write(self, path: str, content: bytes) -> str:
         """Write a file whole or not at all, and return its URL. A repeat writes it again."""
         full = "/".join([self._root, *(quote(part, safe="") for part in path.split("/"))])
         with self._explained():
             folder = full.rpartition("/")[0]
-            if isinstance(self._filesystem, LocalFileSystem):
+            if self._is_local:
                 private_folder(Path(folder))
             self._filesystem.makedirs(folder, exist_ok=True)
             with self._filesystem.transaction, self._filesystem.open(full, "wb") as file:

@@ -231,6 +231,16 @@ def test_a_queued_id_without_a_job_is_passed_over_and_counted(queue: RunQueue, w
 # Receipts.
 
 
+def test_keys_of_other_kinds_keep_no_worker_from_its_work(queue: RunQueue, work: WorkQueue, raw: Any) -> None:
+    submit(queue, "first", "second")
+    raw.delete("rq:job:first")
+    raw.set("rq:job:first", "no hash")
+    raw.set("rq:queue:high", "no list")
+
+    assert [one.run_id for one in claim(work)] == ["second"]
+    assert raw.hget("fpbus:counters", "jobs_without_hash") == b"1"
+
+
 @pytest.mark.parametrize("claimed", [False, True])
 def test_a_receipt_for_a_run_that_has_not_ended_leaves_it_its_job(
     queue: RunQueue,

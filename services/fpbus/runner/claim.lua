@@ -10,9 +10,16 @@ local worker, lease_ms, most, started_at = ARGV[1], tonumber(ARGV[2]), tonumber(
 local expiry = clock_ms + lease_ms
 local claims, put_aside = {}, 0
 
+-- What somebody else has put in the place of a job or a queue counts as nothing there: the others go on.
 local function read(id)
-  return redis.call('HMGET', 'rq:job:' .. id, 'data', 'lost', 'cancel', 'success_callback_name',
-                    'failure_callback_name', 'stopped_callback_name', 'pipeline', 'key', 'seq')
+  local job = redis.pcall('HMGET', 'rq:job:' .. id, 'data', 'lost', 'cancel', 'success_callback_name',
+                          'failure_callback_name', 'stopped_callback_name', 'pipeline', 'key', 'seq')
+  return job.err and {} or job
+end
+
+local function pop(queue)
+  local id = redis.pcall('LPOP', 'rq:queue:' .. queue)
+  return type(id) == 'string' and id
 end
 
 local function claim(queue, id, job)
@@ -60,7 +67,7 @@ end
 
 local function claim_queued(queue)
   while #claims < most and put_aside < MOST_HELD do
-    local id = redis.call('LPOP', 'rq:queue:' .. queue)
+    local id = pop(queue)
     if not id then return end
     local job = read(id)
     local why = job[1] and why_held(job[7], job[8] or '')
@@ -80,7 +87,8 @@ for i = 5, #ARGV do
   local queue = ARGV[i]
   if some_held then claim_held(queue) end
   claim_queued(queue)
-  if (#claims > 0 or put_aside >= MOST_HELD) and redis.call('LLEN', 'rq:queue:' .. queue) > 0 then ring(queue) end
+  local left = (#claims > 0 or put_aside >= MOST_HELD) and redis.pcall('LLEN', 'rq:queue:' .. queue)
+  if type(left) == 'number' and left > 0 then ring(queue) end
 end
 if some_held and #claims == most then ring_held() end
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from fpbus.project import source_digest
+from fpbus.schemas import PipelineSchema, encode
 from support.device import Device
 from support.stack import Stack
 from support.waiting import wait_for
@@ -155,3 +157,39 @@ def test_a_request_for_other_outputs_needs_what_those_need(stack: Stack, device:
     device.run("two", {"run_id": "part", "inputs": {"y": 3}, "final_vars": ["other"]})
 
     assert device.wait_result("part")["outputs"] == {"other": {"json": 3}}
+
+
+@pytest.mark.parametrize(("source", "becomes"), [("", "accepted"), ("same", "rejected")])
+def test_a_schema_that_was_made_of_other_files_refuses_nothing(
+    stack: Stack, device: Device, source: str, becomes: str
+) -> None:
+    made_of = source and source_digest(stack.project)
+    needs: dict[str, Any] = {"type": "object", "properties": {}, "required": ["other"]}
+    retained = PipelineSchema(pipeline="add", version="1", inputs=needs, outputs={"properties": {}}, source=made_of)
+    device.client.subscribe("fpbus/asyncapi", 1)
+    device.publish("pipelines/add/schema", encode(retained), retain=True).wait_for_publish(10)
+    stack.start("dispatcher")
+    wait_for(lambda: device.messages(ending="fpbus/asyncapi"), 20, "the dispatcher to have heard it")
+
+    device.run("add", {"run_id": "one", "inputs": {"x": 1}})
+
+    wait_for(lambda: device.messages(ending="add/rejected" if source else "one/status"), 10, becomes)
+    assert len(device.rejections()) == bool(source)
+
+
+def test_a_schema_that_is_none_harms_nothing(stack: Stack, device: Device) -> None:
+    nothing: dict[str, Any] = {"type": "object", "properties": {}}
+    hostile: list[dict[str, Any]] = [{"type": 5}, {"$ref": "file:///etc/passwd"}, {"properties": []}, {"pattern": "("}]
+    for inputs in hostile:
+        schema = PipelineSchema(pipeline="add", version=str(inputs), inputs=inputs, outputs={}, source=None)
+        device.publish("pipelines/add/schema", encode(schema), retain=True)
+    device.publish("pipelines/other/schema", b"\x00 no JSON", retain=True)
+    schema = PipelineSchema(pipeline="more", version="1", inputs=nothing, outputs=nothing)
+    device.publish("pipelines/more/schema", encode(schema), retain=True).wait_for_publish(10)
+    stack.start()
+    dispatcher = stack.processes["dispatcher"].pid
+
+    device.run("add", {"run_id": "one", "inputs": {"x": 1}})
+
+    assert device.wait_result("one")["state"] == "succeeded"
+    assert stack.processes["dispatcher"].pid == dispatcher

@@ -211,10 +211,11 @@ class ServiceStatus(Event, frozen=True, kw_only=True, omit_defaults=True, tag="s
 class PipelineSchema(Event, frozen=True, kw_only=True, omit_defaults=True, tag="pipeline_schema"):
     """What a pipeline takes and gives, as JSON Schema (2020-12). Retained on `pipelines/{name}/schema`.
 
-    `version` changes when one of the two does.
+    `version` changes when one of the two does. `source` tells which state of the project's files it was read from.
     """
 
     pipeline: str
     version: str
     inputs: dict[str, Any]
     outputs: dict[str, Any]
+    source: str | None = None

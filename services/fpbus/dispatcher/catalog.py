@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from fpbus.project import ProjectError, load_pipelines, load_project, names_stamp, stamp
+from fpbus.project import ProjectError, load_pipelines, load_project, names_stamp, source_digest, stamp
 
 from .handlers import Rules
 
@@ -59,6 +59,7 @@ class Catalog:
             limits=project.limits,
             timezone=_zone(project.timezone),
             root=self._root,
+            source=source_digest(self._folder),
         )
 
 

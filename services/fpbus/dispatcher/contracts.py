@@ -12,7 +12,7 @@ import jsonschema_rs
 import msgspec
 
 from fpbus.bus import Bus, Inbox
-from fpbus.schemas import PipelineSchema, RejectionCode, RunRequest, WireError, decode, topics
+from fpbus.schemas import PipelineSchema, RejectionCode, RunRequest, decode, topics
 
 from .handlers import RefusedError
 
@@ -36,11 +36,14 @@ _FORMATS: Final[Mapping[str, Any]] = {
 class Contracts:
     """Hears the schemas and holds requests against them. For the dispatcher's one thread.
 
-    A pipeline of which nothing is known takes everything: its run says then what does not fit.
+    A pipeline of which nothing is known takes everything: its run says then what does not fit. So does one whose
+    schema was made of other files than ours: what is retained may be of an older state, or of another project.
+    `source` digests our files, None where there is no code beside the dispatcher.
     """
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, source: Callable[[], str | None]) -> None:
         self._bus = bus
+        self._source = source
         self._inbox = Inbox()
         self._contracts: dict[str, Contract] = {}
         self.schemas: dict[str, PipelineSchema] = {}
@@ -52,7 +55,8 @@ class Contracts:
             name = delivery.topic.split("/")[1]
             try:
                 self._learn(name, decode(delivery.payload, PipelineSchema) if delivery.payload else None)
-            except (WireError, ValueError) as error:
+            except Exception as error:
+                # It comes from the bus, and may be anything.
                 log.warning("ignored a schema that cannot be read", extra={"pipeline": name, "reason": str(error)})
             self._bus.ack(delivery)
 
@@ -67,7 +71,7 @@ class Contracts:
     def check(self, pipeline: str, request: RunRequest) -> None:
         """Raise `RefusedError` for inputs that a run would refuse, naming the field."""
         contract = self._contracts.get(pipeline)
-        if contract is not None:
+        if contract is not None and self._source() in {None, contract.source}:
             contract.check(request)
 
 
@@ -75,9 +79,10 @@ class Contract:
     """What the inputs of one pipeline must be. Raises `ValueError` for a schema that is none."""
 
     def __init__(self, schema: PipelineSchema) -> None:
+        self.source = schema.source
         formats = {name: _convertible(kind) for name, kind in _FORMATS.items()}
         self._validator = jsonschema_rs.Draft202012Validator(
-            _with_our_formats(schema.inputs), formats=formats, validate_formats=True, mask="it"
+            _with_our_formats(schema.inputs), formats=formats, validate_formats=True, mask="it", offline=True
         )
 
     def check(self, request: RunRequest) -> None:

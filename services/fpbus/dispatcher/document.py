@@ -31,7 +31,12 @@ class BusDocument:
         if rules is self._rules and versions == self._versions:
             return
         self._rules, self._versions = rules, versions
-        text = _as_message(encode(asyncapi(rules.pipelines, schemas, rules.root, self._version)))
+        try:
+            text = _as_message(encode(asyncapi(rules.pipelines, schemas, rules.root, self._version)))
+        except Exception:
+            # The schemas come from the bus, and may be anything.
+            log.exception("could not describe the bus")
+            return
         digest = blake2b(text).digest()
         if digest != self._published:
             self._bus.publish(topics.ASYNCAPI, text, retain=True)

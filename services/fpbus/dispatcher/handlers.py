@@ -49,6 +49,7 @@ class Rules:
     limits: LimitsConfig
     timezone: ZoneInfo
     root: str = ""
+    source: str | None = None
 
 
 @dataclass(frozen=True)

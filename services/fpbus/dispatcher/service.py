@@ -104,7 +104,7 @@ class DispatcherService:
         self._bus = open_bus(broker, "fpbus-dispatcher", root=settings.root, durable=True)
         refuser = Refuser(self._bus, catalog)
         self._codecs = CodecProcess(settings.project_dir)
-        self._contracts = Contracts(self._presence_bus)
+        self._contracts = Contracts(self._presence_bus, lambda: catalog.rules.source)
         self._document = BusDocument(self._bus)
         check = self._contracts.check
         self._devices = Devices(self._bus, self._inbox, refuser, check, self._codecs)

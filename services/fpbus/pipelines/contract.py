@@ -16,7 +16,7 @@ _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _REF: Final = "#/$defs/{name}"
 
 
-def pipeline_schema(name: str, built: BuiltDriver, config: PipelineConfig) -> PipelineSchema:
+def pipeline_schema(name: str, built: BuiltDriver, config: PipelineConfig, source: str | None = None) -> PipelineSchema:
     """Return the schemas of a run that asks for the pipeline's usual outputs, and a version that changes with them.
 
     That of the inputs refuses only what such a run refuses too. An input that nothing uses is ignored by a run, and so
@@ -24,7 +24,7 @@ def pipeline_schema(name: str, built: BuiltDriver, config: PipelineConfig) -> Pi
     """
     inputs, outputs = _inputs(built, config), _outputs(built, config)
     version = blake2b(msgspec.json.encode((inputs, outputs), order="deterministic"), digest_size=8).hexdigest()
-    return PipelineSchema(pipeline=name, version=version, inputs=inputs, outputs=outputs)
+    return PipelineSchema(pipeline=name, version=version, inputs=inputs, outputs=outputs, source=source)
 
 
 def _inputs(built: BuiltDriver, config: PipelineConfig) -> dict[str, Any]:

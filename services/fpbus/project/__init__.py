@@ -16,6 +16,7 @@ from .files import PIPELINES as PIPELINES
 from .files import find_project as find_project
 from .files import names_stamp as names_stamp
 from .files import pipeline_names as pipeline_names
+from .files import source_digest as source_digest
 from .files import stamp as stamp
 from .hook_template import HOOK_TYPES as HOOK_TYPES
 from .hook_template import HookNotAddedError as HookNotAddedError

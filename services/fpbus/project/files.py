@@ -1,6 +1,8 @@
 """Find a project's files. Nothing here runs the project's code."""
 
+import contextlib
 from collections.abc import Iterator
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
@@ -59,6 +61,22 @@ def misnamed_hint(folder: Path, name: str) -> str | None:
 def stamp(folder: Path, hooks_dir: str = str(HOOKS)) -> tuple[tuple[str, int, int], ...]:
     """Return something that differs when a configuration file or module has changed."""
     return tuple(sorted(_stamps(folder, hooks_dir)))
+
+
+def source_digest(folder: Path) -> str | None:
+    """Digest what pipelines are made of, names and contents, so that two machines can tell whether they have the same.
+
+    None where there is no code: a dispatcher needs only the configuration.
+    """
+    modules = sorted((folder / MODULES).rglob("*.py"))
+    if not modules:
+        return None
+    digest = blake2b(digest_size=16)
+    for path in (folder / CONFIG, *sorted((folder / PIPELINES).glob("*.yml")), *modules):
+        with contextlib.suppress(FileNotFoundError):
+            content = path.read_bytes()
+            digest.update(f"{path.relative_to(folder).as_posix()}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
 
 
 def names_stamp(folder: Path) -> int:

@@ -94,7 +94,7 @@ def test_the_pages_on_what_is_on_the_bus_are_so(reader: Reader, page: str) -> No
 
 
 def test_every_command_has_an_example() -> None:
-    pages = [DOCS / name for name in ("examples.md", "devices.md", "security.md", *ON_THE_BUS)]
+    pages = [DOCS / name for name in ("examples.md", "devices.md", "doctor.md", "security.md", *ON_THE_BUS)]
     typed = [f"{line} " for page in pages for block in blocks_of(page) for line, _, _ in commands_of(block.text)]
 
     missing = [name for name in commands_under(app, "fpbus") if not any(f"{name} " in line for line in typed)]

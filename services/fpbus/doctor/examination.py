@@ -29,7 +29,7 @@ from .project import look_at_project
 from .redis_server import RedisSeen, look_at_redis
 from .services import findings_of, read_statuses
 
-LIMIT_S: Final = 9.5
+LIMIT_S: Final = 30.0
 _DEFAULT_BROKER: Final = "mqtt://localhost:1883"
 
 Note = Callable[[str], None]

@@ -10,7 +10,7 @@ from fpbus.supervisor.plan import FPBUS
 
 from .findings import Finding
 
-_PATIENCE_S: Final = 9.0
+_PATIENCE_S: Final = 25.0
 
 
 class _Found(msgspec.Struct, frozen=True):

@@ -8,14 +8,19 @@ import importlib
 import importlib.machinery
 import importlib.util
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Final
 
 from fpbus.schemas import FpbusError
 
 from .faults import legible
+
+#: One thread at a time: another one would find the modules of the project before, or take away half of this one's.
+_importing: Final = threading.RLock()
 
 
 class PipelineNotLoadableError(FpbusError):
@@ -33,11 +38,12 @@ def import_pipeline(folder: Path, name: str) -> ModuleType:
     path = folder / "pipelines" / f"{name}.py"
     if not path.is_file():
         raise PipelineNotLoadableError(f"The pipeline {name!r} has no module: {path} is missing.")
-    _put_on_path(folder)
-    _import(str(path.parent / "__init__.py"), lambda: _claim(path.parent))
-    if name.isidentifier():
-        return _import(str(path), lambda: importlib.import_module(f"pipelines.{name}"))
-    return _import(str(path), lambda: _import_file(path, f"pipelines.{name.replace('.', '__').replace('-', '_')}"))
+    with _importing:
+        _put_on_path(folder)
+        _import(str(path.parent / "__init__.py"), lambda: _claim(path.parent))
+        if name.isidentifier():
+            return _import(str(path), lambda: importlib.import_module(f"pipelines.{name}"))
+        return _import(str(path), lambda: _import_file(path, f"pipelines.{name.replace('.', '__').replace('-', '_')}"))
 
 
 def import_additional(folder: Path, name: str) -> ModuleType:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, NamedTuple
 
-RUN = "pipelines/work/run"
+RUN = "pipelines/task/run"
 
 
 class Hostile(NamedTuple):
@@ -128,7 +128,7 @@ def _fake_receipt(chance: Random) -> Hostile:
 
 def _fake_event(chance: Random) -> Hostile:
     ending = chance.choice(["status", "result", "log", "nodes/answer"])
-    return Hostile(f"pipelines/work/runs/h{chance.randrange(10**9)}/{ending}", chance.randbytes(100), {})
+    return Hostile(f"pipelines/task/runs/h{chance.randrange(10**9)}/{ending}", chance.randbytes(100), {})
 
 
 KINDS: tuple[Make, ...] = (

@@ -64,7 +64,7 @@ class Place:
 
     # Asking.
 
-    def ask(self, x: int, pipeline: str = "work", *, named: bool = True, **inputs: Any) -> None:
+    def ask(self, x: int, pipeline: str = "task", *, named: bool = True, **inputs: Any) -> None:
         """Ask for a run as a device does, and say so to the checker."""
         self.asked.add(x)
         body: dict[str, Any] = {"inputs": {"x": x, **inputs}, "key": key_of(x)}
@@ -72,7 +72,7 @@ class Place:
             body["run_id"] = run_id_of(x)
         self.device.run(pipeline, body)
 
-    def ask_all(self, numbers: Iterable[int], pipeline: str = "work", **inputs: Any) -> None:
+    def ask_all(self, numbers: Iterable[int], pipeline: str = "task", **inputs: Any) -> None:
         for x in numbers:
             self.ask(x, pipeline, **inputs)
 

@@ -141,6 +141,8 @@ def test_pipelines_that_cannot_be_read_keep_no_other_from_being_described(stack:
 
     stack.add_pipeline("numbers", NUMBERS.replace("count: int, ", "count: int, more: int, "))
     wait_for(lambda: "more" in schemas(device)["numbers"]["inputs"]["required"], 30, "the new schema")
+    log = stack.folder / "dispatcher.log"
+    wait_for(lambda: "read the project again" in log.read_text(), 30, "the dispatcher to have the same files")
     device.run("numbers", {"run_id": "old", "inputs": GOOD["numbers"]})
 
     (rejection,) = wait_for(device.rejections, 10, "the rejection")

@@ -242,7 +242,7 @@ def test_a_runner_has_an_executor_for_runs_that_ask_for_none(place: Place) -> No
 
 
 def test_a_run_in_a_queue_that_nobody_serves_is_told_of_and_expires(place: Place) -> None:
-    place.stack.add_pipeline("lonely", MARKS, "run: {queue: gpu}\n")
+    place.stack.add_pipeline("lonely", "def seen(x: int) -> int:\n    return x\n", "run: {queue: gpu}\n")
     deadline = datetime.now(UTC) + timedelta(seconds=1)
 
     accepted = place.control.submit("lonely", RunRequest(inputs={"x": 1}, priority=Priority.LOW, expires_at=deadline))

@@ -63,7 +63,7 @@ def run_away(place: Place, runs: int) -> Outcome:
 def _publish(place: Place, publisher: Publisher, x: int) -> None:
     """Publish through the outbox: from here on it must not be lost."""
     place.asked.add(x)
-    publisher.publish("work", {"x": x}, run_id=run_id_of(x))
+    publisher.publish("task", {"x": x}, run_id=run_id_of(x))
     place.promised.add(x)
 
 

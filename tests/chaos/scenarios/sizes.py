@@ -9,7 +9,7 @@ from chaos.scenario import Outcome, Place, Scenario, judge
 from chaos.scenarios.hostile_payloads import MOST_GROWTH_MB, grown
 from support.device import Device
 
-RUN = "pipelines/work/run"
+RUN = "pipelines/task/run"
 LIMIT = 1024 * 1024
 MOST_MQTT = 268_435_455
 NESTING = 64

@@ -10,6 +10,8 @@ import psutil
 import pytest
 
 from support import postgres, servers
+from support.device import Device
+from support.stack import Stack
 
 
 @pytest.fixture(autouse=True)
@@ -69,3 +71,17 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         for worker in workers:
             worker.send_signal(signal.SIGINT)
         psutil.wait_procs(workers, timeout=15)  # idle ones end with us only
+
+
+@pytest.fixture
+def stack(tmp_path: Path, mosquitto: servers.Broker, redis_server: servers.Redis) -> Iterator[Stack]:
+    made = Stack(tmp_path / "stack", mosquitto.url, redis_server.url)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def device(mosquitto: servers.Broker) -> Iterator[Device]:
+    made = Device(mosquitto.url)
+    yield made
+    made.close()

@@ -27,13 +27,6 @@ from support.waiting import wait_for
 
 
 @pytest.fixture
-def stack(tmp_path: Path, mosquitto: Broker, redis_server: Redis) -> Iterator[Stack]:
-    made = Stack(tmp_path / "stack", mosquitto.url, redis_server.url)
-    yield made
-    made.stop()
-
-
-@pytest.fixture
 def device(mosquitto: Broker) -> Iterator[Device]:
     made = Device(mosquitto.url)
     made.client.subscribe("fpbus/services/dispatcher/+/status", 1)

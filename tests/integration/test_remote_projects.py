@@ -556,12 +556,12 @@ def zip_of(files: Mapping[str, bytes]) -> bytes:
 
 
 def test_a_zip_file_is_a_project(tmp_path: Path, s3: Remote) -> None:
-    archive = zip_of({f"work/shop/{path}": content for path, content in {**FILES, **ELSEWHERE}.items()})
+    archive = zip_of({f"sites/shop/{path}": content for path, content in {**FILES, **ELSEWHERE}.items()})
     (tmp_path / "shop.zip").write_bytes(archive)
     s3.put({"shop.zip": archive})
 
-    here = checkout(f"zip://work/shop::file://{tmp_path}/shop.zip")
-    there = checkout(f"zip://work/shop::{s3.url}/shop.zip", {"s3": s3.options})
+    here = checkout(f"zip://sites/shop::file://{tmp_path}/shop.zip")
+    there = checkout(f"zip://sites/shop::{s3.url}/shop.zip", {"s3": s3.options})
 
     assert files_in(here) == files_in(there) == FILES
 
@@ -621,19 +621,19 @@ def test_a_project_that_a_web_server_does_not_have_is_not_found(site: str) -> No
 
 
 TOP = "acme-shop-0123abc"
-ARCHIVE = zip_of({f"{TOP}/work/shop/{path}": content for path, content in FILES.items()})
+ARCHIVE = zip_of({f"{TOP}/sites/shop/{path}": content for path, content in FILES.items()})
 
 
 @pytest.mark.parametrize(
     ("url", "options", "path"),
     [
-        ("github://acme:shop@main/work/shop", {}, "/repos/acme/shop/zipball/main"),
-        ("github://acme:shop@/work/shop", {"ref": "feature/x"}, "/repos/acme/shop/zipball/feature%2Fx"),
-        ("github://work/shop", {"org": "acme", "repo": "shop"}, "/repos/acme/shop/zipball/HEAD"),
-        ("gitlab://acme:shop@main/work/shop", {}, "/api/v4/projects/acme%2Fshop/repository/archive.zip?sha=main"),
-        ("gitlab://work/shop", {"project_id": 42}, "/api/v4/projects/42/repository/archive.zip"),
+        ("github://acme:shop@main/sites/shop", {}, "/repos/acme/shop/zipball/main"),
+        ("github://acme:shop@/sites/shop", {"ref": "feature/x"}, "/repos/acme/shop/zipball/feature%2Fx"),
+        ("github://sites/shop", {"org": "acme", "repo": "shop"}, "/repos/acme/shop/zipball/HEAD"),
+        ("gitlab://acme:shop@main/sites/shop", {}, "/api/v4/projects/acme%2Fshop/repository/archive.zip?sha=main"),
+        ("gitlab://sites/shop", {"project_id": 42}, "/api/v4/projects/42/repository/archive.zip"),
         (
-            "gitlab://work/shop",
+            "gitlab://sites/shop",
             {"project_name": "acme/team/shop", "ref": "v1"},
             "/api/v4/projects/acme%2Fteam%2Fshop/repository/archive.zip?sha=v1",
         ),
@@ -657,7 +657,7 @@ def test_a_repository_that_wants_another_token_is_told_and_the_environments_is_n
     paths = ("/repos/acme/shop/zipball/main", "/api/v4/projects/acme%2Fshop/repository/archive.zip?sha=main")
     monkeypatch.setattr(Site, "archives", dict.fromkeys(paths, ARCHIVE))
     monkeypatch.setenv(f"{protocol.upper()}_TOKEN", SECRET)
-    url = f"{protocol}://acme:shop@main/work/shop"
+    url = f"{protocol}://acme:shop@main/sites/shop"
     server = {"api_url": site, "base_url": site}
 
     without = refused(url, server)

@@ -36,25 +36,11 @@ from fpbus.schemas import (
 )
 from support.commands import Commands, Done
 from support.device import Device
-from support.servers import Broker, Redis
+from support.servers import Broker
 from support.stack import Stack
 from support.waiting import wait_for
 
 LONG_AGO: Final = datetime(2020, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def stack(tmp_path: Path, mosquitto: Broker, redis_server: Redis) -> Iterator[Stack]:
-    made = Stack(tmp_path / "stack", mosquitto.url, redis_server.url)
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def device(mosquitto: Broker) -> Iterator[Device]:
-    made = Device(mosquitto.url)
-    yield made
-    made.close()
 
 
 @pytest.fixture

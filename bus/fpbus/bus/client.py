@@ -7,14 +7,14 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from fpbus.schemas import JSON, CallCode, CallFailure, FpbusError, Reply, WireError, decode, encode, topics
 
-from .filters import matches
+from .filters import TopicFilter
 from .inbox import Inbox
 from .transport import Delivery, Hooks, Properties, Sending, Transport, TransportStoppedError, Will
 
@@ -80,8 +80,8 @@ class Bus:
         self._transport = transport
         self._root = f"{root.strip('/')}/" if root.strip("/") else ""
         self._presence = presence
-        self._routes: list[tuple[str, Inbox]] = []
-        self._outer_routes: list[tuple[str, Inbox]] = []
+        self._routes: list[tuple[TopicFilter, Inbox]] = []
+        self._outer_routes: list[tuple[TopicFilter, Inbox]] = []
         self._calls: list[Inbox] = []
         self._connected = threading.Event()
         self._was_connected = False
@@ -178,7 +178,7 @@ class Bus:
 
     def subscribe(self, inbox: Inbox, *filters: str, qos: int = 1) -> None:
         """Have what matches put into `inbox`; its taker must `ack` each delivery of QoS 1, in order."""
-        self._routes.extend((name, inbox) for name in filters)
+        self._routes.extend((TopicFilter(name), inbox) for name in filters)
         self._transport.subscribe({self._root + name: qos for name in filters})
 
     def listen(self, inbox: Inbox, filters: Mapping[str, int]) -> None:
@@ -186,16 +186,16 @@ class Bus:
 
         A message that is also on a topic that was subscribed to is heard there, and only once.
         """
-        gone = [name for name, _ in self._outer_routes if name not in filters]
-        self._outer_routes = [(name, inbox) for name in filters]
+        gone = [one.name for one, _ in self._outer_routes if one.name not in filters]
+        self._outer_routes = [(TopicFilter(name), inbox) for name in filters]
         if gone:
-            own = {self._root + name for name, _ in self._routes}
+            own = {self._root + one.name for one, _ in self._routes}
             self._transport.unsubscribe([name for name in gone if name not in own])
         self._transport.subscribe(filters)
 
-    def ack(self, delivery: Delivery) -> None:
-        """Confirm a delivery: what it asked for is durable now."""
-        self._transport.ack(delivery)
+    def ack(self, *deliveries: Delivery) -> None:
+        """Confirm deliveries: what they asked for is durable now."""
+        self._transport.ack(*deliveries)
 
     # Calls.
 
@@ -332,15 +332,17 @@ class Bus:
         if self._hears_replies and delivery.topic == topics.reply(self.client_id):
             self._hand_to_caller(delivery)
             return True
-        for name, inbox in self._routes:
-            if matches(name, delivery.topic):
+        levels = delivery.topic.split("/")
+        for one, inbox in self._routes:
+            if one.matches(levels):
                 inbox.put(delivery)
                 return True
         return False
 
     def _hand_to_listener(self, delivery: Delivery) -> bool:
-        for name, inbox in self._outer_routes:
-            if matches(name, delivery.topic):
+        levels = delivery.topic.split("/")
+        for one, inbox in self._outer_routes:
+            if one.matches(levels):
                 inbox.put(replace(delivery, outside=True))
                 return True
         return False

@@ -1,7 +1,6 @@
 """Where messages wait between the network thread and the thread that handles them."""
 
 import queue
-import time
 from collections.abc import Callable
 
 from .transport import Delivery
@@ -27,15 +26,13 @@ class Inbox:
     def take(self, most: int, timeout_s: float) -> list[Delivery]:
         """Return up to `most` messages in order of arrival; empty after `timeout_s` without any."""
         taken: list[Delivery] = []
-        deadline = time.monotonic() + timeout_s
-        while len(taken) < most:
-            try:
-                delivery = self._waiting.get(not taken, max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                break
-            if delivery is None:
-                break
-            taken.append(delivery)
+        try:
+            delivery = self._waiting.get(timeout_s > 0, timeout_s) if most > 0 else None
+            while delivery is not None:
+                taken.append(delivery)
+                delivery = self._waiting.get_nowait() if len(taken) < most else None
+        except queue.Empty:
+            pass
         return taken
 
 

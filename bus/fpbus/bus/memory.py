@@ -9,8 +9,10 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from .filters import matches
 from .transport import Delivery, Hooks, Properties, Sending, TransportStoppedError, Will
@@ -216,10 +218,11 @@ class MemoryTransport:
         self._broker.unsubscribe(self, sorted(self._unwanted - self._filters.keys()))
         self._unwanted.clear()
 
-    def ack(self, delivery: Delivery) -> None:
+    def ack(self, *deliveries: Delivery) -> None:
         with self._broker.lock:
-            if self._connected and delivery.connection == self._connection:
-                self._broker.ack(self._client_id, delivery.packet_id)
+            for delivery in deliveries:
+                if self._connected and delivery.connection == self._connection:
+                    self._broker.ack(self._client_id, delivery.packet_id)
 
     def begin(self, connection: int, *, session_present: bool) -> None:
         """Hear from the broker that it has let us in."""
@@ -252,4 +255,8 @@ class _Sending:
 
     @property
     def refused(self) -> bool:
+        return False
+
+    @property
+    def unheard(self) -> bool:
         return False

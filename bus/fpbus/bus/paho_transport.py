@@ -20,10 +20,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 from paho.mqtt import client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties as PahoProperties
-from paho.mqtt.properties import VariableByteIntegers
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
@@ -31,6 +30,7 @@ from fpbus.schemas import FpbusError
 
 from .address import BrokerAddress
 from .credentials import CredentialsError
+from .packets import pack_properties
 from .paho_client import PahoClient, set_nodelay
 from .refusal import BrokerRefusedError, not_let_in
 from .tls import tls_trouble
@@ -58,7 +58,12 @@ GOODBYE_S: Final = 0.5
 
 _UNSUPPORTED_PROTOCOL: Final = 0x84
 _TAKEN_OVER: Final = 0x8E
+_NO_SUBSCRIBERS: Final = 0x10
+#: Beside paho's own results of a publish, in which what is not above zero is no failure.
+_UNHEARD: Final = cast("MQTTErrorCode", -100)
 _UNSPECIFIED: Final = 0x80
+#: Reason codes from here on say no.
+_FAILURE: Final = 0x80
 #: Wrong user or password, and not authorized: as MQTT 5 says it, and paho of 3.1.1.
 _NOT_LET_IN: Final = frozenset({0x86, 0x87})
 
@@ -111,7 +116,6 @@ class PahoTransport:
             self._thread.join(max(GOODBYE_S, deadline - time.monotonic()))
 
     def publish(self, topic: str, payload: bytes, qos: int, *, retain: bool, properties: Properties) -> Sending:
-        # paho asks no more of properties than to pack themselves.
         packed = cast("PahoProperties", _Packed(properties)) if properties != _NOTHING else None
         while len(self._client.unconfirmed) >= MOST_UNCONFIRMED and not self._on_network_thread():
             self._refuse_when_stopped(topic)
@@ -149,10 +153,10 @@ class PahoTransport:
             if self._connected.is_set():
                 self._let_go()
 
-    def ack(self, delivery: Delivery) -> None:
+    def ack(self, *deliveries: Delivery) -> None:
         with self._lock:
-            if delivery.qos and delivery.connection == self._connection:
-                self._client.ack(delivery.packet_id, delivery.qos)
+            ours = self._connection
+            self._client.ack_all([one.packet_id for one in deliveries if one.qos and one.connection == ours])
 
     # What follows runs on the network thread.
 
@@ -188,6 +192,7 @@ class PahoTransport:
         assert self._hooks is not None
         with self._lock:
             self._connection += 1  # from here on, acks for older ones go nowhere
+            self._client.connection = self._connection
             self._connected.clear()
             self._asked.clear()
         self._reason = None
@@ -245,8 +250,8 @@ class PahoTransport:
             client.ws_set_options(self._address.path)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
-        client.on_publish = self._on_publish
+        client.on_delivery = self._on_delivery
+        client.on_confirmed = self._on_confirmed
         client.on_subscribe = self._on_subscribe
         client.on_socket_open = set_nodelay
         client.on_socket_register_write = _leave_writing_to_the_loop
@@ -324,20 +329,16 @@ class PahoTransport:
             refusal = self._distrust(self._client.tls_error) or self.refusal
             self._report_loss(self._reason or (str(refusal) if refusal else lost), refusal)
 
-    def _on_publish(self, _client: paho.Client, _data: Any, packet_id: int, reason: ReasonCode, _p: Any) -> None:
-        if reason.is_failure:  # MQTT 5 tells; a 3.1.1 broker drops the message and confirms it
-            message = self._client.unconfirmed[packet_id]
+    def _on_confirmed(self, message: paho.MQTTMessage, reason: int) -> None:
+        if reason >= _FAILURE:  # MQTT 5 tells; a 3.1.1 broker drops the message and confirms it
             message.info.rc = paho.MQTT_ERR_ACL_DENIED
-            log.error("%s refused a message of %s on %s: %s", self._address, self._client_id, message.topic, reason)
+            why = ReasonCode(PacketTypes.PUBACK, identifier=reason)
+            log.error("%s refused a message of %s on %s: %s", self._address, self._client_id, message.topic, why)
+        elif reason == _NO_SUBSCRIBERS:
+            message.info.rc = _UNHEARD
         self._room.set()
 
-    def _on_message(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
-        try:
-            delivery = _unpack(message, self._connection)
-        except UnicodeDecodeError:
-            client.ack(message.mid, message.qos)
-            log.warning("skipped a message whose topic is no UTF-8")
-            return
+    def _on_delivery(self, delivery: Delivery) -> None:
         self._guard("message", delivery)
 
     def _report_loss(self, reason: str, refusal: FpbusError | None = None) -> None:
@@ -362,6 +363,10 @@ class _PahoSending:
     def refused(self) -> bool:
         return self._info.rc == paho.MQTT_ERR_ACL_DENIED
 
+    @property
+    def unheard(self) -> bool:
+        return self._info.rc == _UNHEARD
+
     def wait(self, timeout_s: float) -> bool:
         try:
             self._info.wait_for_publish(timeout_s)
@@ -375,48 +380,13 @@ def _leave_writing_to_the_loop(_client: paho.Client, _data: Any, _sock: Any) -> 
 
 
 class _Packed:
-    """Properties of a PUBLISH as MQTT 5 section 2.2.2 encodes them; paho's own class takes 20 times as long."""
+    """paho asks no more of properties than to pack themselves; its own class takes 20 times as long."""
 
     def __init__(self, properties: Properties) -> None:
-        parts = bytearray()
-        for identifier, text in ((0x03, properties.content_type), (0x08, properties.response_topic)):
-            if text:
-                parts += bytes([identifier]) + _prefixed(text.encode())
-        if properties.correlation:
-            parts += b"\x09" + _prefixed(properties.correlation)
-        for name, value in properties.user.items():
-            parts += b"\x26" + _prefixed(name.encode()) + _prefixed(value.encode())
-        length: bytes = VariableByteIntegers.encode(len(parts))  # type: ignore[no-untyped-call]  # paho has no hints here
-        self._bytes = length + bytes(parts)
+        self._bytes = pack_properties(properties)
 
     def pack(self) -> bytes:
         return self._bytes
 
 
-def _prefixed(content: bytes) -> bytes:
-    return len(content).to_bytes(2) + content
-
-
 _NOTHING: Final = Properties()
-
-
-def _unpack(message: paho.MQTTMessage, connection: int) -> Delivery:
-    properties = message.properties
-    if properties is None:
-        return Delivery(
-            message.topic, bytes(message.payload), message.qos, message.retain, message.dup, message.mid, connection
-        )
-    return Delivery(
-        topic=message.topic,
-        payload=bytes(message.payload),
-        qos=message.qos,
-        retain=message.retain,
-        duplicate=message.dup,
-        packet_id=message.mid,
-        connection=connection,
-        content_type=getattr(properties, "ContentType", None),
-        response_topic=getattr(properties, "ResponseTopic", None),
-        correlation=getattr(properties, "CorrelationData", None),
-        user=dict(getattr(properties, "UserProperty", ())),
-        expires_s=getattr(properties, "MessageExpiryInterval", None),
-    )

@@ -6,14 +6,15 @@ Every hook of a transport runs on its network thread, must not block, and may no
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from fpbus.schemas import FpbusError
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True, gc=False):
     """A message as it arrived. `connection` tells on which one: an ack goes nowhere once that is gone.
 
     `expires_s` is what was left of its publisher's Message Expiry Interval, in seconds, when the broker sent it on.
@@ -30,19 +31,18 @@ class Delivery:
     content_type: str | None = None
     response_topic: str | None = None
     correlation: bytes | None = None
-    user: Mapping[str, str] = field(default_factory=dict[str, str])
+    user: Mapping[str, str] = {}
     expires_s: int | None = None
     outside: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Properties:
+class Properties(msgspec.Struct, frozen=True, gc=False):
     """What travels beside a payload on MQTT 5; MQTT 3.1.1 has no place for it."""
 
     content_type: str | None = None
     response_topic: str | None = None
     correlation: bytes | None = None
-    user: Mapping[str, str] = field(default_factory=dict[str, str])
+    user: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,11 @@ class Sending(Protocol):
         """Has the broker said that we may not publish it; on MQTT 3.1.1 none does."""
         ...
 
+    @property
+    def unheard(self) -> bool:
+        """Has the broker said that nobody listens there (QoS 1); on MQTT 3.1.1 none does."""
+        ...
+
 
 class Transport(Protocol):
     """One MQTT connection that comes back for ever until it is stopped."""
@@ -119,8 +124,8 @@ class Transport(Protocol):
         """Hear no more of these, now and after every reconnect."""
         ...
 
-    def ack(self, delivery: Delivery) -> None:
-        """Confirm a QoS 1 message. Safe after its connection has gone: then the broker sends it again."""
+    def ack(self, *deliveries: Delivery) -> None:
+        """Confirm QoS 1 messages. Safe after their connection has gone: then the broker sends them again."""
         ...
 
 

@@ -103,7 +103,9 @@ def opened(delivery: Delivery) -> tuple[Delivery, str | None]:
         raise RefusedError(refused.code, str(refused), refused.field) from None
     if event_id is None:
         return delivery, None
-    carried = replace(delivery, payload=message.payload, content_type=message.content_type, user=message.properties)
+    carried = msgspec.structs.replace(
+        delivery, payload=message.payload, content_type=message.content_type, user=message.properties
+    )
     return carried, event_id
 
 

@@ -258,8 +258,7 @@ class DispatcherService:
                 runs.append(delivery)
         if runs:
             self._ingress.handle(runs)
-        for delivery in batch:
-            self._bus.ack(delivery)
+        self._bus.ack(*batch)
 
     def _submit_held(self, submissions: Sequence[Submission]) -> list[Outcome]:
         return self._held(lambda: self._submit(submissions))
@@ -375,8 +374,7 @@ class DispatcherService:
         run_ids = [run_id for delivery in deliveries for run_id in _recorded_runs(delivery)]
         if run_ids:
             self._queue.forget(run_ids)
-        for delivery in deliveries:
-            self._presence_bus.ack(delivery)
+        self._presence_bus.ack(*deliveries)
 
     def _settle(self, lost: Lost) -> None:
         now = datetime.now(UTC)

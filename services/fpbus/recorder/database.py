@@ -9,8 +9,9 @@ import contextlib
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import sqlalchemy as sql
@@ -55,14 +56,14 @@ class Utc(sql.TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: sql.Dialect) -> Any:
         if value is None:
             return None
-        plain = value.astimezone(UTC).replace(tzinfo=None)
-        return plain.isoformat(" ", "microseconds") if dialect.name == "sqlite" else plain
+        return _as_text(value) if dialect.name == "sqlite" else value.astimezone(UTC).replace(tzinfo=None)
 
     def process_result_value(self, value: Any, dialect: sql.Dialect) -> datetime | None:
         if value is None:
             return None
-        plain: datetime = datetime.fromisoformat(value) if dialect.name == "sqlite" else value
-        return plain.replace(tzinfo=UTC)
+        if dialect.name == "sqlite":
+            return datetime.fromisoformat(f"{value}+00:00")
+        return cast("datetime", value).replace(tzinfo=UTC)
 
 
 class _SqliteTime(sql.types.UserDefinedType[str]):
@@ -156,11 +157,32 @@ def insert_many(dialect: str, table: sql.Table) -> Insert:
 
 
 def execute_many(connection: sql.Connection, statement: Insert, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows that have a value for every column; times are in UTC."""
+    """Insert rows that have a value for every column; times are in UTC.
+
+    SQLite gets the text of the statement and plain values: SQLAlchemy needs longer to look at them than SQLite to
+    store them.
+    """
     if connection.dialect.name == "postgresql":
         connection.execute(statement, {"rows": msgspec.json.encode(rows).decode()})
     else:
-        connection.execute(statement, rows)
+        text, names = _compiled(statement)
+        connection.exec_driver_sql(text, [tuple([_plain(row[name]) for name in names]) for row in rows])
+
+
+@lru_cache
+def _compiled(statement: Insert) -> tuple[str, Sequence[str]]:
+    """Return the text of a statement for SQLite, and what its question marks stand for, in order."""
+    compiled: Any = statement.compile(dialect=sqlite.dialect())
+    return str(compiled), compiled.positiontup
+
+
+def _plain(value: Any) -> Any:
+    return _as_text(value) if isinstance(value, datetime) else value
+
+
+def _as_text(time: datetime) -> str:
+    """Write a time as SQLAlchemy does in SQLite: in UTC, and without saying so."""
+    return (time if time.tzinfo is UTC else time.astimezone(UTC)).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def _unusable(why: str) -> SettingsError:

@@ -256,8 +256,7 @@ class RecorderService:
         given = receipts(batch.events)
         if given:
             self._ingress.publish(topics.RECORDED, Recorded(receipts=given))
-        for delivery in batch.deliveries:
-            self._ingress.ack(delivery)
+        self._ingress.ack(*batch.deliveries)
         for result in folded.ignored:
             self._ignored += 1
             facts = {"run_id": result.run_id, "attempt": result.attempt, "ignored": self._ignored}

@@ -70,6 +70,9 @@ class Share(NamedTuple):
     seconds: float
 
 
+_NONE: Final = Share(0, 0.0)
+
+
 def count(connection: sql.Connection, gone: Iterable[RunRow], come: Iterable[RunRow]) -> None:
     """Count runs as they are now, `come`, and no more as they were before, `gone`: those of them that have ended."""
     signed = [*((-1, ended) for ended in _ended(gone)), *((1, ended) for ended in _ended(come))]
@@ -78,13 +81,18 @@ def count(connection: sql.Connection, gone: Iterable[RunRow], come: Iterable[Run
 
 def add(connection: sql.Connection, signed: Iterable[tuple[int, Ended]]) -> None:
     """Add runs (1) to the counts, or take them off (-1)."""
-    shares: dict[Key, Share] = {}
+    by_hour: dict[Key, Share] = {}
     for sign, ended in signed:
-        bucket = bucket_of(ended.duration_s)
-        for period, begins in _periods(ended.finished_at):
-            key = Key(period, begins, ended.pipeline, ended.state, bucket)
-            before = shares.get(key, Share(0, 0.0))
-            shares[key] = Share(before.runs + sign, before.seconds + sign * (ended.duration_s or 0.0))
+        hour = ended.finished_at.replace(minute=0, second=0, microsecond=0)
+        key = Key("hour", hour, ended.pipeline, ended.state, bucket_of(ended.duration_s))
+        runs, seconds = by_hour.get(key, _NONE)
+        by_hour[key] = Share(runs + sign, seconds + sign * (ended.duration_s or 0.0))
+    shares: dict[Key, Share] = {}
+    for key, share in by_hour.items():
+        for period, begins in _periods(key.begins):
+            wider = key._replace(period=period, begins=begins)
+            runs, seconds = shares.get(wider, _NONE)
+            shares[wider] = Share(runs + share.runs, seconds + share.seconds)
     changed = [{**key._asdict(), **share._asdict()} for key, share in shares.items() if share.runs or share.seconds]
     if changed:
         execute_many(connection, _add_statement(connection.dialect.name), changed)
@@ -195,8 +203,7 @@ def _nearest(time: datetime, before: datetime, after: datetime) -> datetime:
     return before if time - before <= after - time else after
 
 
-def _periods(time: datetime) -> tuple[tuple[str, datetime], ...]:
-    hour = time.replace(minute=0, second=0, microsecond=0)
+def _periods(hour: datetime) -> tuple[tuple[str, datetime], ...]:
     day = hour.replace(hour=0)
     return (("hour", hour), ("day", day), ("month", day.replace(day=1)))
 

@@ -2,14 +2,19 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 from fpbus.bus import Bus
 from fpbus.schemas import LogLines, NodeEvent, NodeRecord, RunState, RunStatus, topics
 from fpbus.schemas.cloud_events import CLOUD_EVENT, result_event
 from fpbus.schemas.queue import RunJob
 
+from .audience import Audience
 from .orders import Ended, Progress
 from .queue import Claim
+
+_NODES: Final = "nodes"
+_LOG: Final = "log"
 
 
 class Teller:
@@ -18,20 +23,33 @@ class Teller:
     def __init__(self, bus: Bus, worker: str) -> None:
         self._bus = bus
         self._worker = worker
+        self._audience = Audience()
 
     def started(self, claim: Claim, at: datetime) -> None:
         self._status(claim, RunState.STARTED, at)
 
     def progress(self, claim: Claim, reports: Sequence[Progress], *, with_starts: bool) -> None:
-        """Publish node events and log lines; without starts, as of a run that is over, only how its nodes ended."""
+        """Publish node events and log lines; without starts, as of a run that is over, only how its nodes ended.
+
+        Of such a run nothing is told while nobody listens.
+        """
         job = claim.job
         for report in reports:
-            for node in report.nodes:
-                if with_starts or node.state != "started":
-                    self._bus.publish(topics.node(job.pipeline, job.run_id, node.node), _event(job, node), qos=0)
-            if report.lines:
+            if with_starts or not self._audience.is_absent(job.pipeline, _NODES):
+                told = [node for node in report.nodes if with_starts or node.state != "started"]
+                self._tell(
+                    job, _NODES, [(topics.node(job.pipeline, job.run_id, one.node), _event(job, one)) for one in told]
+                )
+            if report.lines and (with_starts or not self._audience.is_absent(job.pipeline, _LOG)):
                 lines = LogLines(run_id=job.run_id, pipeline=job.pipeline, lines=report.lines, dropped=report.dropped)
-                self._bus.publish(topics.log(job.pipeline, job.run_id), lines, qos=0)
+                self._tell(job, _LOG, [(topics.log(job.pipeline, job.run_id), lines)])
+
+    def _tell(self, job: RunJob, kind: str, messages: Sequence[tuple[str, NodeEvent | LogLines]]) -> None:
+        for topic, message in messages:
+            if self._audience.asks(job.pipeline, kind):
+                self._audience.note(job.pipeline, kind, self._bus.publish(topic, message))
+            else:
+                self._bus.publish(topic, message, qos=0)
 
     def ended(self, claim: Claim, ended: Ended) -> None:
         """Publish the result of a run, also where its publisher wants the answer; or that it is tried again.

@@ -5,6 +5,7 @@ finishes or hands back what is in hand. Stop may come before start, and twice.
 """
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -20,6 +21,8 @@ from .presence import ServicePresence
 log = logging.getLogger(__name__)
 
 GRACE_S = 30.0
+#: So many new objects that can be part of a cycle; Python's own 700 come with every few messages.
+_COLLECT_AFTER = 20_000
 
 
 class Stop:
@@ -68,6 +71,7 @@ def run_service(  # noqa: PLR0917 (its surroundings)
     _listen_for_signals(stop)
     try:
         service.start()
+        _spare_the_collector()
         if not stop.requested:
             presence.become("ready")
             _say_ready(role, instance)
@@ -80,6 +84,13 @@ def run_service(  # noqa: PLR0917 (its surroundings)
         service.stop()
     if stop.reason is not None:
         raise TakenOverError(f"The {role} {instance} has stopped: {stop.reason}.", _hint(role, stop.reason))
+
+
+def _spare_the_collector() -> None:
+    """Have Python's garbage collector look no more at what was loaded: it took a quarter of a recorder's time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER)
 
 
 def _hint(role: str, reason: str) -> str | None:

@@ -4,14 +4,18 @@ It knows no broker and no Redis. Orders come over a pipe, and reports go back ov
 timeouts and cancels by killing it, so nothing here needs to be interruptible.
 """
 
+import contextlib
 import functools
+import gc
 import os
 import random
 import signal
+import socket
 import threading
 import time
 import traceback
 from collections import deque
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -40,14 +44,22 @@ from fpbus.schemas.queue import RunJob, read_job_data
 from .capture import LogCapture
 from .handlers import Times, ended_with, expired, succeeded
 from .lifeline import die_with
-from .orders import Ended, Order, Progress, Ready, decode_order, encode
+from .orders import Ended, Order, Progress, Ready, decode_orders, encode
 from .texts import well_formed
+from .tickets import next_ticket
 
 _FLUSH_EVERY_S: Final = 0.05
 _FLUSHES_BEFORE_SLEEP: Final = 20
 
 
-def work(pipe: Connection, parent: Connection, folder: str, storage_url: str, executor: dict[str, Any] | None) -> None:
+def work(  # noqa: PLR0917 (what a child is given)
+    pipe: Connection,
+    parent: Connection,
+    tickets: socket.socket,
+    folder: str,
+    storage_url: str,
+    executor: dict[str, Any] | None,
+) -> None:
     """Serve orders until the pipe is closed. The body of the child process."""
     os.setsid()  # a kill of our group then takes along what a pipeline has started
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -58,12 +70,22 @@ def work(pipe: Connection, parent: Connection, folder: str, storage_url: str, ex
     capture.install()
     horse = Horse(pipe, capture, Path(folder), storage_url, executor)
     pipe.send_bytes(encode(Ready()))
+    with contextlib.suppress(EOFError):
+        for order in _allowed(pipe, tickets):
+            horse.run(order)
+
+
+def _allowed(pipe: Connection, tickets: socket.socket) -> Iterator[Order]:
+    """Yield each order that has a ticket; what was taken back is passed over."""
+    waiting: deque[Order] = deque()
     while True:
-        try:
-            order = decode_order(pipe.recv_bytes())
-        except EOFError:
-            return
-        horse.run(order)
+        number = next_ticket(tickets)
+        while not waiting or waiting[0].number != number:
+            if waiting:
+                waiting.popleft()
+            else:
+                waiting.extend(decode_orders(pipe.recv_bytes()))
+        yield waiting.popleft()
 
 
 class Horse:
@@ -80,6 +102,7 @@ class Horse:
         self._executor = executor
         self._project: Project | None = None
         self._storage: Storage | None = None
+        self._seen: set[str] = set()
         self._nodes: deque[NodeRecord] = deque()
         self._busy = False
         self._awake = threading.Event()
@@ -132,7 +155,11 @@ class Horse:
     def _graph(self, job: RunJob) -> Graph:
         if self._project is None:
             self._project = Project.load(self._folder)
-        return self._project.graph(job.pipeline)
+        graph = self._project.graph(job.pipeline)
+        if job.pipeline not in self._seen:
+            self._seen.add(job.pipeline)
+            gc.freeze()  # what it has imported stays; the garbage collector need not look at it after every few runs
+        return graph
 
     def _encode(self, where: str, name: str, value: Any) -> Output:
         try:

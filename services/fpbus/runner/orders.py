@@ -8,8 +8,9 @@ from fpbus.schemas import LogLine, NodeRecord, RunState
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True):
-    """Run this. `data` is the job's call as it lies in Redis."""
+    """Run this, once its ticket is there. `data` is the job's call as it lies in Redis."""
 
+    number: int
     data: bytes
     attempt: int
     lost_before: int
@@ -50,5 +51,5 @@ class Ended(msgspec.Struct, frozen=True, array_like=True, tag="ended"):
 Report = Ready | Progress | Ended
 
 encode: Final = msgspec.msgpack.Encoder().encode
-decode_order: Final = msgspec.msgpack.Decoder(Order).decode
+decode_orders: Final = msgspec.msgpack.Decoder(list[Order]).decode
 decode_report: Final = msgspec.msgpack.Decoder(Report).decode

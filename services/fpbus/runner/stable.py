@@ -5,6 +5,7 @@ import importlib.util
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from multiprocessing import forkserver
@@ -13,6 +14,7 @@ from multiprocessing.context import ForkServerProcess
 from typing import Any
 
 from .orders import Order, Report, decode_report, encode
+from .tickets import TicketDesk
 
 
 class HorseDiedError(Exception):
@@ -35,27 +37,35 @@ class Stable:
 
     def fetch(self) -> "TetheredHorse":
         """Start a horse; it says `Ready` by itself."""
-        return self._tethered(_work, *self._arguments)
+        desk = TicketDesk()
+        return self._tethered(desk, _work, desk.window, *self._arguments)
 
     def describe(self, names: Sequence[str]) -> "TetheredHorse":
         """Start a child that sends what these pipelines take and give, one after the other."""
-        return self._tethered(_describe, self._folder, names)
+        return self._tethered(TicketDesk(), _describe, self._folder, names)
 
-    def _tethered(self, task: Callable[..., None], *arguments: Any) -> "TetheredHorse":
+    def _tethered(self, desk: TicketDesk, task: Callable[..., None], *arguments: Any) -> "TetheredHorse":
         ours, theirs = self._context.Pipe()
         their_end, our_end = self._context.Pipe(duplex=False)
         process = self._context.Process(target=task, args=(theirs, their_end, *arguments), daemon=True)
         process.start()
         theirs.close()
         their_end.close()
-        return TetheredHorse(process, ours, our_end)
+        return TetheredHorse(process, ours, our_end, desk)
 
 
-def _work(pipe: Connection, parent: Connection, folder: str, storage_url: str, executor: dict[str, Any] | None) -> None:
+def _work(  # noqa: PLR0917 (what a child is given)
+    pipe: Connection,
+    parent: Connection,
+    tickets: socket.socket,
+    folder: str,
+    storage_url: str,
+    executor: dict[str, Any] | None,
+) -> None:
     """Become a horse. Imported here, in the child: the runner itself does without Hamilton, and stays small."""
     from .horse import work
 
-    work(pipe, parent, folder, storage_url, executor)
+    work(pipe, parent, tickets, folder, storage_url, executor)
 
 
 def _describe(pipe: Connection, parent: Connection, folder: str, names: Sequence[str]) -> None:
@@ -67,9 +77,10 @@ def _describe(pipe: Connection, parent: Connection, folder: str, names: Sequence
 class TetheredHorse:
     """A horse as its worker sees it. `lifeline` is never used: its end is the horse's end."""
 
-    def __init__(self, process: ForkServerProcess, pipe: Connection, lifeline: Connection) -> None:
+    def __init__(self, process: ForkServerProcess, pipe: Connection, lifeline: Connection, tickets: TicketDesk) -> None:
         self._process = process
         self._lifeline = lifeline
+        self._tickets = tickets
         self.pipe = pipe
         self.runs = 0
 
@@ -77,13 +88,22 @@ class TetheredHorse:
     def pid(self) -> int:
         return self._process.pid or 0
 
-    def order(self, order: Order) -> None:
-        """Give it work; raise `HorseDiedError` when it is not there any more."""
-        self.runs += 1
+    def order(self, orders: Sequence[Order]) -> None:
+        """Give it work, in this order; raise `HorseDiedError` when it is not there any more."""
+        self.runs += len(orders)
         try:
-            self.pipe.send_bytes(encode(order))
+            self.pipe.send_bytes(encode(orders))
         except OSError as error:
             raise HorseDiedError(self._epitaph()) from error
+        self.allow([order.number for order in orders])
+
+    def allow(self, numbers: Sequence[int]) -> None:
+        """Let it begin orders that it has."""
+        self._tickets.give(numbers)
+
+    def take_back(self) -> Sequence[int]:
+        """Return the orders that it has not begun and will not begin."""
+        return self._tickets.take_back()
 
     def report(self) -> Report:
         """Read its next report, which must be waiting; raise `HorseDiedError` at its end."""
@@ -108,3 +128,4 @@ class TetheredHorse:
         self._process.join(5.0)
         self.pipe.close()
         self._lifeline.close()
+        self._tickets.close()

@@ -1,17 +1,19 @@
 """One worker: claims runs, feeds its work-horse one at a time, and does the bookkeeping while the horse works.
 
-    claim up to 16 -> order the next -> meanwhile finish the ones before -> publish their results
+    claim up to 16 -> order them -> meanwhile finish the ones that have ended -> publish their results
 
 A run that takes longer than `SLOW_S` is announced with `started`, and what was claimed behind it is handed back.
 The worker enforces timeouts and cancels by killing the horse; a horse that dies by itself has its run's lease run
 out at once, and the dispatcher counts a lost attempt.
 """
 
+import itertools
 import logging
 import select
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from multiprocessing import Pipe
 from typing import Final
@@ -37,6 +39,8 @@ SLOW_S: Final = 0.05
 FINISH_S: Final = 0.005
 IDLE_S: Final = 1.0
 RETRY_S: Final = 0.5
+#: So much of orders may wait in the pipe to the horse.
+AHEAD_BYTES: Final = 32 * 1024
 
 
 class Current:
@@ -79,6 +83,8 @@ class Worker:
         self._runs_per_horse = runs_per_horse
         self._horse: TetheredHorse | None = None
         self._hand: deque[Claim] = deque()
+        self._ahead = 0  # so many at the front of it the horse knows of
+        self._number = 0
         self._current: Current | None = None
         self._endings: list[tuple[Claim, Ended]] = []
         self._cancelled: set[str] = set()
@@ -211,30 +217,76 @@ class Worker:
             self._finish()
 
     def _begin_next(self) -> None:
-        """Give the horse its next order; end at once what was cancelled while it waited."""
+        """Turn to the next run, of which the horse may know already; end at once what was cancelled while it waited."""
+        if self.leaving and self._ahead:
+            self._recall()
         while self._hand and self._current is None:
+            if self._ahead:
+                self._ahead -= 1
+                self._current = Current(self._hand.popleft())
+                self._runs += 1
+                return
             if self.leaving:
                 self._hand_back(list(self._hand))
                 self._hand.clear()
                 return
             claim = self._hand[0]
-            if claim.cancelled or str(claim.execution) in self._cancelled:
+            if self._is_cancelled(claim):
                 self._endings.append((claim, self._cancelled_ending(claim, None)))
             elif str(claim.execution) not in self._superseded:
                 self._order(claim)
             self._hand.popleft()
 
+    def _is_cancelled(self, claim: Claim) -> bool:
+        return claim.cancelled or str(claim.execution) in self._cancelled
+
     def _order(self, claim: Claim) -> None:
+        """Have the horse do the first run in hand, and the short ones behind it that follow without a break."""
         self._renew_if_stale()
         assert self._horse is not None
+        claims = [claim, *self._short_ones_behind(claim)]
         self._current = Current(claim)
         self._runs += 1
         try:
-            self._horse.order(Order(claim.data, claim.execution.attempt, claim.lost_before, self.name))
+            self._horse.order(self._orders(claims))
         except HorseDiedError:
             # It died between two runs: that is nobody's fault, so another one gets the order.
             self._mount()
-            self._horse.order(Order(claim.data, claim.execution.attempt, claim.lost_before, self.name))
+            self._horse.order(self._orders(claims))
+        self._ahead = len(claims) - 1
+
+    def _short_ones_behind(self, first: Claim) -> Iterator[Claim]:
+        """Yield what may be ordered at once; a pipe takes only so much without somebody at its other end."""
+        assert self._horse is not None
+        room = AHEAD_BYTES - len(first.data)
+        most = min(len(self._hand), self._runs_per_horse - self._horse.runs)
+        for claim in itertools.islice(self._hand, 1, most):
+            room -= len(claim.data)
+            if room < 0 or self._is_cancelled(claim) or str(claim.execution) in self._superseded:
+                return
+            yield claim
+
+    def _orders(self, claims: Sequence[Claim]) -> list[Order]:
+        orders = [
+            Order(self._number + place, claim.data, claim.execution.attempt, claim.lost_before, self.name)
+            for place, claim in enumerate(claims)
+        ]
+        self._number += len(orders)
+        return orders
+
+    def _recall(self) -> int:
+        """Take back what the horse has not begun; return how many of its runs it has begun, the current one first.
+
+        With more than one, the current run has ended, and its report is in the pipe.
+        """
+        assert self._horse is not None
+        in_hand = 0 if self._current is None else 1
+        taken = self._horse.take_back()
+        begun = in_hand + self._ahead - len(taken)
+        if in_hand and begun == 0:
+            self._horse.allow(taken[:1])
+        self._ahead = max(0, begun - in_hand)
+        return begun
 
     def _endings_of(self, current: Current) -> None:
         """Attend the horse until the run has ended one way or another."""
@@ -245,7 +297,10 @@ class Worker:
                 "a work-horse died", extra={"worker": self.name, "run_id": current.claim.run_id, "how": str(died)}
             )
             self._tell_progress(current)
-            self._lapse(current)
+            if self._recall() == 0:  # it died before it began this one
+                self._hand.appendleft(current.claim)
+            else:
+                self._lapse(current)
             self._mount()
             return
         if ended is not None:
@@ -260,8 +315,10 @@ class Worker:
         assert horse is not None
         timeout_s = current.claim.job.timeout_s
         while True:
-            left = timeout_s - current.elapsed
-            if left <= 0:
+            if self._is_over(current) and self._recall() <= 1:
+                return self._end_early(current)
+            left = max(0.0, timeout_s - current.elapsed)
+            if left == 0.0 and self._recall() <= 1:
                 return self._kill(current, self._timeout_ending(current.claim, current, timeout_s))
             until_slow = left if current.announced else max(0.0, SLOW_S - current.elapsed)
             patience = min(left, until_slow, FINISH_S if self._endings else left)
@@ -276,13 +333,14 @@ class Worker:
                     current.hear(report)
             elif self._ear.fileno() in heard:
                 self._ear.recv_bytes()
-                if self._is_over(current):
-                    return self._end_early(current)
+                self._recall()  # what is meant may be among those ahead
             self._finish_if_due()
-            if current.elapsed >= SLOW_S:
+            if current.elapsed >= SLOW_S and self._recall() <= 1:
                 self._announce(current)
 
     def _is_over(self, current: Current) -> bool:
+        if not (self._dropping or self._cancelled or self._superseded):
+            return False
         execution = str(current.claim.execution)
         return self._dropping or execution in self._cancelled or execution in self._superseded
 
@@ -311,6 +369,7 @@ class Worker:
         self._horse_fd = self._horse.pipe.fileno()
         self._poll.register(self._horse_fd, select.POLLIN)
         self._stale_horse = False
+        self._ahead = 0
         self._horse.report()
 
     def _renew_if_stale(self) -> None:
@@ -381,6 +440,6 @@ class Worker:
         return self._ending(claim, current, RunState.FAILED, error)
 
     def _ending(self, claim: Claim, current: Current | None, state: RunState, error: RunError) -> Ended:
-        order = Order(b"", claim.execution.attempt, claim.lost_before, self.name)
+        order = Order(0, b"", claim.execution.attempt, claim.lost_before, self.name)
         times = Times(current.started_at if current else None, datetime.now(UTC))
         return ended_with(claim.job, order, times, state, error)

@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -168,6 +169,10 @@ class Bus:
         user = {"traceparent": traceparent} if traceparent else {}
         properties = Properties(correlation=correlation, user=user)  # no content type: JSON needs none
         return self._send(topic, payload, properties, qos, retain=retain)
+
+    def together(self) -> AbstractContextManager[None]:
+        """Have what this thread publishes within the `with` block leave in one go: many cost little more than one."""
+        return self._transport.together()
 
     def _send(
         self, topic: str, payload: bytes, properties: Properties, qos: int = 1, *, retain: bool = False

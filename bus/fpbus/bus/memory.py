@@ -5,10 +5,12 @@ acknowledged, durable sessions, retained messages, one connection per client id,
 `duplicate` for a message that it delivers again.
 """
 
+import contextlib
 import itertools
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -217,6 +219,9 @@ class MemoryTransport:
     def _let_go(self) -> None:
         self._broker.unsubscribe(self, sorted(self._unwanted - self._filters.keys()))
         self._unwanted.clear()
+
+    def together(self) -> AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def ack(self, *deliveries: Delivery) -> None:
         with self._broker.lock:

@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, Final
 
 from paho.mqtt import client as paho
@@ -38,6 +38,7 @@ class PahoClient(paho.Client):
         super().__init__(*args, **kwargs)
         self._reader = PacketReader()
         self._woken = False
+        self._gathering = threading.local()
         self._network_thread = 0
         self.connection = 0
         self.on_delivery: OnDelivery | None = None
@@ -71,6 +72,23 @@ class PahoClient(paho.Client):
         acks = b"".join(map(packets.puback, packet_ids))
         if acks:
             self._packet_queue(MessageType.PUBACK, acks, 0, 1)
+
+    def wake(self) -> None:
+        """Have the network thread write what is queued."""
+        if not self._woken and self._sockpairW is not None and threading.get_ident() != self._network_thread:
+            self._woken = True
+            with contextlib.suppress(BlockingIOError):
+                self._sockpairW.send(b"!")
+
+    @contextlib.contextmanager
+    def together(self) -> Generator[None]:
+        """Queue what this thread sends meanwhile, and wake the network thread once for all of it."""
+        self._gathering.on = True
+        try:
+            yield
+        finally:
+            self._gathering.on = False
+            self.wake()
 
     def loop(self, timeout: float = 1.0) -> MQTTErrorCode:
         self._network_thread = threading.get_ident()
@@ -167,10 +185,8 @@ class PahoClient(paho.Client):
         self._out_packet.append(
             {"command": command, "mid": mid, "qos": qos, "pos": 0, "to_process": size, "packet": packet, "info": info}
         )
-        if not self._woken and self._sockpairW is not None and threading.get_ident() != self._network_thread:
-            self._woken = True
-            with contextlib.suppress(BlockingIOError):
-                self._sockpairW.send(b"!")
+        if not getattr(self._gathering, "on", False):
+            self.wake()
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _packet_write(self) -> MQTTErrorCode:

@@ -17,6 +17,7 @@ import random
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Final, cast
 
 from paho.mqtt import client as paho
@@ -131,11 +132,15 @@ class PahoTransport:
             raise TransportStoppedError(f"{self._client_id} has stopped; {topic} was not published.")
 
     def _wait_for_confirmation(self) -> None:
+        self._client.wake()
         self._room.clear()
         self._room.wait(0.05)
 
     def _on_network_thread(self) -> bool:
         return threading.current_thread() is self._thread
+
+    def together(self) -> AbstractContextManager[None]:
+        return self._client.together()
 
     def subscribe(self, filters: Mapping[str, int]) -> None:
         with self._lock:

@@ -6,6 +6,7 @@ Every hook of a transport runs on its network thread, must not block, and may no
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -114,6 +115,10 @@ class Transport(Protocol):
 
     def publish(self, topic: str, payload: bytes, qos: int, *, retain: bool, properties: Properties) -> Sending:
         """Queue one message; QoS 1 survives reconnects. Blocks while 65,535 messages are unconfirmed."""
+        ...
+
+    def together(self) -> AbstractContextManager[None]:
+        """Have what this thread publishes within the `with` block leave in one go, at its end at the latest."""
         ...
 
     def subscribe(self, filters: Mapping[str, int]) -> None:

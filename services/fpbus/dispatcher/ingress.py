@@ -73,12 +73,13 @@ class Ingress:
         if not admitted:
             return
         outcomes = self._submit([_submission(*pair) for pair in admitted])
-        for (delivery, admission), outcome in zip(admitted, outcomes, strict=True):
-            refusal = refusal_of(admission, outcome)
-            if refusal is not None:
-                self._refuser.refuse(delivery, refusal, admission.job.pipeline)
-            else:
-                self._tell_again(admission, outcome, self.accept(admission, outcome))
+        with self._bus.together():
+            for (delivery, admission), outcome in zip(admitted, outcomes, strict=True):
+                refusal = refusal_of(admission, outcome)
+                if refusal is not None:
+                    self._refuser.refuse(delivery, refusal, admission.job.pipeline)
+                else:
+                    self._tell_again(admission, outcome, self.accept(admission, outcome))
 
     def accept(self, admission: Admission, outcome: Outcome) -> RunStatus:
         """Publish that a run is accepted, and return what was published."""

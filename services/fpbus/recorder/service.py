@@ -254,9 +254,10 @@ class RecorderService:
 
     def _confirm(self, batch: Batch, folded: Folded) -> None:
         given = receipts(batch.events)
-        if given:
-            self._ingress.publish(topics.RECORDED, Recorded(receipts=given))
-        self._ingress.ack(*batch.deliveries)
+        with self._ingress.together():
+            if given:
+                self._ingress.publish(topics.RECORDED, Recorded(receipts=given))
+            self._ingress.ack(*batch.deliveries)
         for result in folded.ignored:
             self._ignored += 1
             facts = {"run_id": result.run_id, "attempt": result.attempt, "ignored": self._ignored}

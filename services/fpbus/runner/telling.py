@@ -1,6 +1,6 @@
 """What a worker says on the bus: a run started, its nodes and its log, another try to come, its result."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -51,7 +51,13 @@ class Teller:
             else:
                 self._bus.publish(topic, message, qos=0)
 
-    def ended(self, claim: Claim, ended: Ended) -> None:
+    def ended(self, endings: Iterable[tuple[Claim, Ended]]) -> None:
+        """Publish how attempts ended, all together."""
+        with self._bus.together():
+            for claim, ended in endings:
+                self._tell_end(claim, ended)
+
+    def _tell_end(self, claim: Claim, ended: Ended) -> None:
         """Publish the result of a run, also where its publisher wants the answer; or that it is tried again.
 
         The answer has no account: devices have small buffers.

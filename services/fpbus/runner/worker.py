@@ -408,11 +408,11 @@ class Worker:
                     self._endings.clear()
                 continue
             endings, self._endings = self._endings, []
-            for (claim, ended), ours in zip(endings, done, strict=True):
+            for claim, _ in endings:
                 self._forget(claim)
-                if ours:
-                    self._teller.ended(claim, ended)
-                else:
+            self._teller.ended([ending for ending, ours in zip(endings, done, strict=True) if ours])
+            for (claim, _), ours in zip(endings, done, strict=True):
+                if not ours:
                     log.warning("discarded the result of a superseded attempt", extra={"run_id": claim.run_id})
 
     def _hand_back(self, claims: list[Claim], *, started: bool = False) -> None:

@@ -20,7 +20,7 @@ local seq = tonumber(redis.call('GET', 'fpbus:seq') or 0)
 local seq_before = seq
 
 -- Before anything of a run is written: a key of the wrong type would stop the script in the middle of it.
-local function check_keys(queue)
+local function open_queue(queue)
   local kinds = {['rq:queues'] = 'set', ['rq:queue:' .. queue] = 'list', ['rq:scheduled:' .. queue] = 'zset',
                  ['fpbus:doorbell:' .. queue] = 'list', ['fpbus:open'] = 'zset', ['fpbus:expiring'] = 'zset', ['fpbus:deliveries'] = 'hash',
                  ['fpbus:deliveries:order'] = 'list', ['fpbus:queues'] = 'zset', ['fpbus:held'] = 'zset', ['fpbus:held:counts'] = 'hash'}
@@ -28,6 +28,8 @@ local function check_keys(queue)
     local found = redis.call('TYPE', key).ok
     if found ~= kind and found ~= 'none' then error(key .. ' is a ' .. found .. ', where a ' .. kind .. ' belongs') end
   end
+  redis.call('SADD', 'rq:queues', 'rq:queue:' .. queue)
+  redis.call('ZADD', 'fpbus:queues', 'NX', millis, queue)
   checked[queue] = true
 end
 
@@ -59,11 +61,9 @@ for _ = 1, count do
     answers[#answers + 1] = {'expired', id, 'cancelled'}
   else
     local state = due == '' and 'queued' or 'delayed'
-    if not checked[queue] then check_keys(queue) end
+    if not checked[queue] then open_queue(queue) end
     seq = seq + 1
     redis.call('HSET', 'rq:job:' .. id, 'seq', seq, unpack(ARGV, first, last))
-    redis.call('SADD', 'rq:queues', 'rq:queue:' .. queue)
-    redis.call('ZADD', 'fpbus:queues', 'NX', millis, queue)
     local why = due == '' and why_held(pipeline, key)
     if why then
       hold(id, queue, pipeline, key, seq, why)

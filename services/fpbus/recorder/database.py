@@ -33,6 +33,8 @@ Insert = postgresql.Insert | sqlite.Insert
 
 _INSERT: Final[dict[str, Callable[[sql.Table], Insert]]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
+_WITHOUT_ZONE: Final = len("2026-01-01 00:00:00.000000")
+
 metadata: Final = sql.MetaData()
 
 
@@ -182,7 +184,7 @@ def _plain(value: Any) -> Any:
 
 def _as_text(time: datetime) -> str:
     """Write a time as SQLAlchemy does in SQLite: in UTC, and without saying so."""
-    return (time if time.tzinfo is UTC else time.astimezone(UTC)).replace(tzinfo=None).isoformat(" ", "microseconds")
+    return (time if time.tzinfo is UTC else time.astimezone(UTC)).isoformat(" ", "microseconds")[:_WITHOUT_ZONE]
 
 
 def _unusable(why: str) -> SettingsError:

@@ -15,12 +15,12 @@ redis.call('PEXPIRE', 'fpbus:dispatcher', lease_ms)
 
 local now = redis.call('TIME')
 local millis = now[1] * 1000 + math.floor(now[2] / 1000)
-local rung, checked, answers, at = {}, {}, {}, 5
+local rung, opened, answers, at = {}, {}, {}, 5
 local seq = tonumber(redis.call('GET', 'fpbus:seq') or 0)
 local seq_before = seq
 
 -- Before anything of a run is written: a key of the wrong type would stop the script in the middle of it.
-local function open_queue(queue)
+local function check_keys(queue)
   local kinds = {['rq:queues'] = 'set', ['rq:queue:' .. queue] = 'list', ['rq:scheduled:' .. queue] = 'zset',
                  ['fpbus:doorbell:' .. queue] = 'list', ['fpbus:open'] = 'zset', ['fpbus:expiring'] = 'zset', ['fpbus:deliveries'] = 'hash',
                  ['fpbus:deliveries:order'] = 'list', ['fpbus:queues'] = 'zset', ['fpbus:held'] = 'zset', ['fpbus:held:counts'] = 'hash'}
@@ -28,9 +28,6 @@ local function open_queue(queue)
     local found = redis.call('TYPE', key).ok
     if found ~= kind and found ~= 'none' then error(key .. ' is a ' .. found .. ', where a ' .. kind .. ' belongs') end
   end
-  redis.call('SADD', 'rq:queues', 'rq:queue:' .. queue)
-  redis.call('ZADD', 'fpbus:queues', 'NX', millis, queue)
-  checked[queue] = true
 end
 
 -- A packet id that comes again keeps its place: brokers that use few of them must not push out what is new.
@@ -61,9 +58,14 @@ for _ = 1, count do
     answers[#answers + 1] = {'expired', id, 'cancelled'}
   else
     local state = due == '' and 'queued' or 'delayed'
-    if not checked[queue] then open_queue(queue) end
+    if not opened[queue] then check_keys(queue) end
     seq = seq + 1
     redis.call('HSET', 'rq:job:' .. id, 'seq', seq, unpack(ARGV, first, last))
+    if not opened[queue] then
+      redis.call('SADD', 'rq:queues', 'rq:queue:' .. queue)
+      redis.call('ZADD', 'fpbus:queues', 'NX', millis, queue)
+      opened[queue] = true
+    end
     local why = due == '' and why_held(pipeline, key)
     if why then
       hold(id, queue, pipeline, key, seq, why)

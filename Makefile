@@ -45,7 +45,7 @@ format: setup ## format the code
 docs: setup ## write docs/commands.md anew
 	$(BIN)/typer fpbus.cli.main utils docs --name fpbus --output docs/commands.md
 
-bench: setup ## compare with bare Hamilton, stock RQ and Celery on this machine
+bench: setup ## compare with bare Hamilton, stock RQ and other queues on this machine
 	$(BIN)/pip install --quiet --constraint constraints.txt --group bench
 	$(BIN)/python tests/bench/run.py
 	$(BIN)/python tests/bench/project_overhead.py

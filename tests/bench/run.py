@@ -1,4 +1,4 @@
-"""`make bench`: fpbus beside bare Hamilton, stock RQ and Celery, on this machine, now.
+"""`make bench`: fpbus beside bare Hamilton, stock RQ and other queues, on this machine, now.
 
 Every round measures every variant once, each with servers of its own, so that noise meets all of them; ratios are
 taken within a round. The rows go to `results/<date>.jsonl`, the table to standard output.
@@ -16,7 +16,7 @@ import msgspec
 sys.path[0] = str(Path(__file__).parents[1])  # `bench` and `support` are found where pytest finds them
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program has its bytecode
 
-from bench import footprint, fpbus_path, hops, noop, rq_path, table  # noqa: E402
+from bench import footprint, fpbus_path, hops, noop, peer_noop, rq_path, table  # noqa: E402
 from bench.figures import Figures, Results, Row  # noqa: E402
 from bench.machine import facts  # noqa: E402
 from bench.place import Place, deadline, fresh_place  # noqa: E402
@@ -45,6 +45,10 @@ def _variants(runs: int, idle: int, slow_runs: int) -> dict[str, Measure]:
         table.RQ: lambda place: rq_path.measure(place, "simple", runs, idle),
         table.CELERY_NOOP: lambda place: noop.measure_celery(place, runs, idle),
         table.RQ_NOOP: lambda place: noop.measure_rq(place, runs, idle),
+        table.DRAMATIQ_NOOP: lambda place: peer_noop.measure(place, "on_dramatiq", runs, idle),
+        table.TASKIQ_NOOP: lambda place: peer_noop.measure(place, "on_taskiq", runs, idle),
+        table.HUEY_NOOP: lambda place: peer_noop.measure(place, "on_huey", runs, idle),
+        table.ARQ_NOOP: lambda place: peer_noop.measure(place, "on_arq", runs, idle),
         table.BARE: lambda place: hops.measure(place, runs, idle),
         table.RQ_FORKING: lambda place: rq_path.measure(place, "forking", slow_runs, slow_runs),
         table.STARTS: lambda place: footprint.measure(place.folder),
@@ -66,7 +70,7 @@ def _report(about: dict[str, str], arguments: argparse.Namespace, results: Resul
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Compare fpbus with bare Hamilton, stock RQ and Celery.")
+    parser = argparse.ArgumentParser(description="Compare fpbus with bare Hamilton, stock RQ and other queues.")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--runs", type=int, default=2000, help="runs under load, in each round")
     parser.add_argument("--quick", action="store_true", help="one short round: does it work, and roughly how fast")

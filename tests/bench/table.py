@@ -7,12 +7,18 @@ from bench.hops import FLOOR
 
 FPBUS, RQ, RQ_FORKING = "fpbus", "stock RQ, SimpleWorker", "stock RQ, forking Worker"
 RQ_NOOP, CELERY_NOOP = "RQ SimpleWorker, no-op", "Celery prefork, acks_late, no-op"
+DRAMATIQ_NOOP, TASKIQ_NOOP = "dramatiq, prefetch 100, no-op", "taskiq, stream, no-op"
+HUEY_NOOP, ARQ_NOOP = "Huey, one thread, no-op", "arq, poll 10 ms, no-op"
 BARE, STARTS = "bare", "starts"
 
 _RATIOS = {
-    RQ: "stock RQ in the same place (bar: 3)",
+    RQ: "stock RQ in the same place (bar: 8)",
     RQ_FORKING: "the same with RQ's default worker, which forks",
-    CELERY_NOOP: "Celery, no-op task, no MQTT",
+    CELERY_NOOP: "Celery, no-op task, no MQTT (bar: 2)",
+    DRAMATIQ_NOOP: "dramatiq, no-op task, no MQTT (bar: 1.3)",
+    TASKIQ_NOOP: "taskiq, no-op task, no MQTT (bar: 1.3)",
+    HUEY_NOOP: "Huey, no-op task, no MQTT (bar: 1)",
+    ARQ_NOOP: "arq, no-op task, no MQTT",
     RQ_NOOP: "stock RQ, no-op task, no MQTT",
     BARE: "bare Hamilton, nothing around it",
 }
@@ -40,7 +46,7 @@ def _rates(results: Results) -> Iterator[str]:
     yield f"{'MQTT TO MQTT':<34} {'RUNS/S':<24} {'IDLE P50 MS':<20} IDLE P99 MS"
     yield from _rate_lines(results, FPBUS, RQ, RQ_FORKING)
     yield f"{'TASKS THAT DO NOTHING, NO MQTT':<34} {'TASKS/S':<24} {'IDLE P50 MS':<20} IDLE P99 MS"
-    yield from _rate_lines(results, RQ_NOOP, CELERY_NOOP)
+    yield from _rate_lines(results, RQ_NOOP, CELERY_NOOP, DRAMATIQ_NOOP, TASKIQ_NOOP, HUEY_NOOP, ARQ_NOOP)
     if rate := results.figure(BARE, "per_s"):
         yield f"{'BARE':<34} {'PER S':<24} {'IDLE P50 US':<20} IDLE P99 US"
         for name in results.names(BARE, "p50_us "):

@@ -1,0 +1,1 @@
+"""One module for each queue, and `drive`, which measures one of them."""

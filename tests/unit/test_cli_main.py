@@ -218,3 +218,12 @@ def test_importing_the_main_module_starts_nothing() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
 
     assert done.stdout == "False\n"
+
+
+def test_the_command_line_is_there_before_anything_large_is_loaded() -> None:
+    large = ("msgspec", "fpbus.schemas", "fpbus.bus", "hamilton", "pandas", "paho", "redis", "rq", "rich", "yaml")
+    code = f"import sys; import fpbus.cli.main; print([name for name in {large} if name in sys.modules])"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"

@@ -1,18 +1,19 @@
 """`fpbus pipeline schema`: what a pipeline takes."""
 
+import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from msgspec import to_builtins
-from msgspec.json import encode
 
 from fpbus.cli.options import FormatOption, LogLevelOption
 from fpbus.cli.output import show_data, show_table, tell
-from fpbus.schemas import PipelineSchema
 
 from .options import BaseDirOption, StorageOptionsOption, project_folder
 from .talking import talking
+
+if TYPE_CHECKING:
+    from fpbus.schemas import PipelineSchema
 
 
 def schema(
@@ -26,6 +27,8 @@ def schema(
 
     Needs no bus: the pipeline's code is imported, and nothing is run.
     """
+    from msgspec import to_builtins
+
     folder = project_folder(base_dir, storage_options)
     with talking("json"):  # modules may print when they are imported
         found = _read(folder, name)
@@ -40,7 +43,7 @@ def schema(
     show_table(["OUTPUT", "TYPE"], [[name, _words(part)] for name, part in found.outputs["properties"].items()])
 
 
-def _read(folder: Path, name: str) -> PipelineSchema:
+def _read(folder: Path, name: str) -> "PipelineSchema":
     from fpbus.pipelines import Project
     from fpbus.pipelines.contract import pipeline_schema
 
@@ -63,4 +66,4 @@ def _words(part: dict[str, Any]) -> str:
         return asked["type"]
     if "$ref" in asked:
         return str(asked["$ref"]).rpartition("/")[2]
-    return encode(asked).decode()
+    return json.dumps(asked, separators=(",", ":"))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import psutil
 
 from bench.figures import Figures
+from support.waiting import wait_for
 
 
 def cpu_s(pid: int) -> float:
@@ -36,10 +37,11 @@ def memory_mb(pid: int) -> tuple[float, float]:
 
 
 def forks_of(pid: int) -> dict[str, int]:
-    """Return the pids of a runner's fork server and of the work-horse that it has made."""
-    return {
-        name: pid
-        for server in psutil.Process(pid).children()
-        for horse in server.children()
-        for name, pid in (("fork server", server.pid), ("work-horse", horse.pid))
-    }
+    """Return the pids of a runner's fork server and of its one work-horse, once what it makes at its start is gone."""
+    found = wait_for(lambda: _horses_of(pid), what="one work-horse alone")
+    return {"fork server": found[0], "work-horse": found[1]}
+
+
+def _horses_of(pid: int) -> list[int]:
+    family = [(server.pid, horse.pid) for server in psutil.Process(pid).children() for horse in server.children()]
+    return list(family[0]) if len(family) == 1 else []

@@ -22,6 +22,12 @@ def own_path() -> Iterator[None]:
     sys.path[:] = path
 
 
+@pytest.fixture(autouse=True)
+def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the outboxes of tests out of the developer's own folder."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
 @pytest.fixture
 def mosquitto(tmp_path: Path) -> Iterator[servers.Broker]:
     broker = servers.mosquitto(tmp_path / "mosquitto")

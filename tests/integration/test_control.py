@@ -235,8 +235,8 @@ def test_a_service_that_does_not_answer_is_named_with_when_it_was_last_seen(mosq
 
     assert str(gone.value) == "The recorder did not answer within 0.3 s."
     assert gone.value.hint == "It was last seen connecting 3 minutes ago."
-    assert unheard.value.hint == (
-        "It has never been seen on this bus. To ask again without a second run, use the run id r1."
+    assert (unheard.value.hint or "").startswith(
+        "It has never been seen on this bus. To ask again without a second run, use the run id r1. The run r1 is kept"
     )
 
 

@@ -15,6 +15,7 @@ from .init import init
 from .job_queue import job_queue
 from .mqtt import mqtt
 from .options import LogLevelOption
+from .outbox import outbox
 from .output import finish, tell
 from .pipeline import pipeline
 from .replay import replay
@@ -33,7 +34,7 @@ NOT_RIGHT: Final = 8
 app = typer.Typer(
     name="fpbus", cls=Commands, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
 )
-for command in (init, up, trigger, replay, watch, ps, health, doctor, serve, acl, asyncapi, ui, demo):
+for command in (init, up, trigger, outbox, replay, watch, ps, health, doctor, serve, acl, asyncapi, ui, demo):
     app.command()(command)
 app.add_typer(pipeline, name="pipeline")
 app.add_typer(runs, name="runs")

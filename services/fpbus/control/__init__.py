@@ -7,6 +7,10 @@ from .errors import NotFoundError as NotFoundError
 from .errors import RejectedError as RejectedError
 from .errors import UnavailableError as UnavailableError
 from .errors import WaitTimedOutError as WaitTimedOutError
+from .outbox import Outbox as Outbox
+from .outbox import OutboxError as OutboxError
+from .outbox import Waiting as Waiting
+from .outbox import outbox_of as outbox_of
 from .replaying import ReplayPage as ReplayPage
 from .watching import RunEvent as RunEvent
 from .watching import Watch as Watch

@@ -1,6 +1,7 @@
 """The Python face of the bus. Each question is one typed call; nothing here opens Redis or the history."""
 
 import contextlib
+import logging
 import secrets
 import time
 from collections.abc import Generator, Iterator
@@ -20,6 +21,7 @@ from fpbus.schemas import (
     DeletedJobs,
     Explain,
     Explained,
+    FpbusError,
     JobInfo,
     JobPage,
     JobState,
@@ -55,11 +57,14 @@ from fpbus.schemas import (
 )
 
 from . import replaying, scheduling, steering
-from .errors import NotConnectedError, NotFoundError, RejectedError, explain
+from .errors import NotConnectedError, NotFoundError, RejectedError, UnavailableError, explain
 from .history import result_of
+from .outbox import Outbox, Waiting, outbox_of
 from .replaying import ReplayPage
 from .roster import Roster, last_seen, utc_now
 from .watching import RunEvent, Watch, Watches, follow
+
+log = logging.getLogger(__name__)
 
 DEFAULT_URL: Final = "mqtt://127.0.0.1:1883"
 
@@ -71,6 +76,8 @@ _SETTLE_S: Final = 1.0
 _GLANCE_S: Final = 1.0
 #: Runs in one answer of the history.
 _PAGE: Final = 1_000
+#: How many requests that were left behind go out after one of our own.
+_LEFT_BEHIND: Final = 20
 
 T = TypeVar("T")
 
@@ -80,10 +87,12 @@ class Control:
 
     `timeout_s` is the deadline of each question. A service that does not answer is a `NoAnswerError` that
     tells when it was last seen; one that refuses is a `RejectedError` or a `NotFoundError`.
+    Requests for runs are in `outbox` before they are sent, and stay there until they are accepted or rejected.
     """
 
-    def __init__(self, bus: Bus, timeout_s: float = 5.0) -> None:
+    def __init__(self, bus: Bus, timeout_s: float = 5.0, outbox: Outbox | None = None) -> None:
         self._bus = bus
+        self._outbox = outbox
         self._timeout_s = timeout_s
         self._roster = Roster(bus)
         self._watches = Watches(bus)
@@ -98,26 +107,39 @@ class Control:
         """
         address = broker_of(settings, DEFAULT_URL)
         bus = open_bus(address, f"fpbus-cli-{secrets.token_hex(6)}", root=settings.root)
+        outbox = outbox_of(settings, f"{address}/{settings.root}".rstrip("/"))
         bus.start()
         try:
             if not bus.wait_connected(timeout_s):
                 raise NotConnectedError(str(address), timeout_s, bus.trouble)
-            yield cls(bus, timeout_s)
+            yield cls(bus, timeout_s, outbox)
         finally:
             bus.stop()
+            outbox.close()
 
     # Runs.
 
     def submit(self, pipeline: str, request: RunRequest | None = None) -> RunStatus:
         """Ask for a run and return what the dispatcher said: accepted, maybe with `duplicate`.
 
-        Asks again until the deadline, always with one run id, so that no second run can come of it.
+        Asks again until the deadline, always with one run id, so that no second run can come of it. Without an
+        answer, or while the dispatcher can take no runs, the request waits in the outbox: the next `submit` that is
+        accepted sends it again, as does `send_waiting`. Raises `OutboxError`, before anything is sent, when it
+        cannot be stored.
         """
         request = request or RunRequest()
         if request.run_id is not None:
             return self._submit(pipeline, request)
         status = self._submit(pipeline, msgspec.structs.replace(request, run_id=new_run_id()))
         return _as_new(status)
+
+    def send_waiting(self) -> Iterator[tuple[Waiting, RunStatus | FpbusError]]:
+        """Send what waits in the outbox for this bus; yield each with the dispatcher's answer.
+
+        Ends with `NoAnswerError` when nobody answers; the requests wait on then.
+        """
+        while self._outbox is not None and (left_behind := self._outbox.take(self._timeout_s, 1)):
+            yield left_behind[0], self._send_again(left_behind[0], self._outbox)
 
     def run(
         self, pipeline: str, request: RunRequest | None = None, timeout_s: float | None = None
@@ -355,7 +377,45 @@ class Control:
                 f"{pipeline[:80]!r} cannot name a pipeline.",
                 "A name has up to 64 of a-z, 0-9, '_', '-' and '.', the first a letter, a digit or '_'.",
             )
-        return self._ask_to_start("submit", Submit(pipeline=pipeline, request=request), request.run_id or "")
+        submit, run_id = Submit(pipeline=pipeline, request=request), request.run_id or ""
+        if self._outbox is None:
+            return self._ask_to_start("submit", submit, run_id)
+        until = self._outbox.keep(submit, self._timeout_s)
+        try:
+            status = self._ask_kept(submit, self._outbox)
+        except (NoAnswerError, UnavailableError) as error:
+            self._outbox.keep(submit, 0)  # who comes next may send it at once
+            kept = f"The run {run_id} is kept until {until:%Y-%m-%d %H:%M} UTC, and sent with the next run."
+            error.hint = " ".join(filter(None, (error.hint, kept, "See and send what waits: fpbus outbox --send")))
+            raise
+        self._send_left_behind(self._outbox)
+        return status
+
+    def _ask_kept(self, submit: Submit, outbox: Outbox) -> RunStatus:
+        """Ask for a run, and forget the request when the answer is final."""
+        run_id = submit.request.run_id or ""
+        try:
+            status = self._ask_to_start("submit", submit, run_id)
+        except (RejectedError, NotFoundError):
+            outbox.forget(run_id)
+            raise
+        outbox.forget(run_id)
+        return status
+
+    def _send_again(self, waiting: Waiting, outbox: Outbox) -> RunStatus | FpbusError:
+        try:
+            return self._ask_kept(waiting.submit, outbox)
+        except (RejectedError, NotFoundError) as error:
+            log.warning("a run from the outbox was rejected: %s", error, extra={"run_id": waiting.run_id})
+            return error
+
+    def _send_left_behind(self, outbox: Outbox) -> None:
+        """Send what earlier processes left; a run of our own is accepted by now, whatever becomes of those."""
+        try:
+            for waiting in outbox.take(self._timeout_s, _LEFT_BEHIND):
+                self._send_again(waiting, outbox)
+        except FpbusError as error:
+            log.warning("runs wait on in the outbox: %s", error)
 
     def _ask_to_start(self, verb: str, arguments: msgspec.Struct, run_id: str) -> RunStatus:
         """Ask until the deadline for a run of this id: to ask again makes no second one."""

@@ -76,7 +76,9 @@ def test_a_request_outlives_its_process(mosquitto: Broker, tmp_path: Path) -> No
 def test_a_run_whose_acceptance_was_not_heard_stays_one_run(mosquitto: Broker) -> None:
     give_up_on(mosquitto, "r1")
     with standing_in(mosquitto.url) as services, Control.connect(Settings(mqtt_url=mosquitto.url)) as control:
-        Control(control._bus).submit("hello", RunRequest(run_id="r1"))  # accepted; the file does not know of it
+        Control(control._bus).submit(  # pyright: ignore[reportPrivateUsage]  # one without an outbox
+            "hello", RunRequest(run_id="r1")
+        )  # accepted; the file does not know of it
 
         list(control.send_waiting())
 

@@ -29,7 +29,11 @@ def connected(project: str | None = None, profile: str | None = None) -> "Genera
     for warning in loose_files(settings):
         tell(f"Warning: {warning}")
     with Control.connect(settings) as control:
-        yield control
+        try:
+            yield control
+        finally:
+            for waiting, error in control.rejected:
+                tell(f"The run {waiting.run_id} of {waiting.pipeline}, kept from before, was rejected: {error}")
 
 
 def client_settings(project: str | None) -> "Settings":

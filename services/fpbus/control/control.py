@@ -59,7 +59,7 @@ from fpbus.schemas import (
 from . import replaying, scheduling, steering
 from .errors import NotConnectedError, NotFoundError, RejectedError, UnavailableError, explain
 from .history import result_of
-from .outbox import Outbox, Waiting, outbox_of
+from .outbox import Outbox, OutboxError, Waiting, outbox_of
 from .replaying import ReplayPage
 from .roster import Roster, last_seen, utc_now
 from .watching import RunEvent, Watch, Watches, follow
@@ -93,6 +93,8 @@ class Control:
     def __init__(self, bus: Bus, timeout_s: float = 5.0, outbox: Outbox | None = None) -> None:
         self._bus = bus
         self._outbox = outbox
+        #: Requests that others had left in the outbox, and why they were rejected when `submit` sent them.
+        self.rejected: list[tuple[Waiting, FpbusError]] = []
         self._timeout_s = timeout_s
         self._roster = Roster(bus)
         self._watches = Watches(bus)
@@ -140,6 +142,7 @@ class Control:
         """
         while self._outbox is not None and (left_behind := self._outbox.take(self._timeout_s, 1)):
             yield left_behind[0], self._send_again(left_behind[0], self._outbox)
+            self.rejected.clear()
 
     def run(
         self, pipeline: str, request: RunRequest | None = None, timeout_s: float | None = None
@@ -399,7 +402,10 @@ class Control:
         except (RejectedError, NotFoundError):
             outbox.forget(run_id)
             raise
-        outbox.forget(run_id)
+        try:
+            outbox.forget(run_id)
+        except OutboxError as error:  # it is sent once more, which makes no second run
+            log.warning("an accepted run stays in the outbox: %s", error, extra={"run_id": run_id})
         return status
 
     def _send_again(self, waiting: Waiting, outbox: Outbox) -> RunStatus | FpbusError:
@@ -407,6 +413,7 @@ class Control:
             return self._ask_kept(waiting.submit, outbox)
         except (RejectedError, NotFoundError) as error:
             log.warning("a run from the outbox was rejected: %s", error, extra={"run_id": waiting.run_id})
+            self.rejected.append((waiting, error))
             return error
 
     def _send_left_behind(self, outbox: Outbox) -> None:

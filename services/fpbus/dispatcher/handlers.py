@@ -255,6 +255,21 @@ def lost_result(
     return msgspec.structs.replace(dead, nodes=account.nodes, log=account.log, dropped=account.dropped)
 
 
+def gone_result(run_id: str, pipeline: str, attempt: int, accepted_at: datetime, now: datetime) -> RunResult:
+    """End a run of which Redis has nothing but its id."""
+    message = "What it was to do is gone from Redis: somebody has deleted or replaced it there."
+    error = RunError(code=FailureCode.WORKER_LOST, message=message)
+    return RunResult(
+        run_id=run_id,
+        pipeline=pipeline,
+        state=RunState.DEAD,
+        attempt=attempt,
+        accepted_at=accepted_at,
+        finished_at=now,
+        error=error,
+    )
+
+
 def cancelled_result(job: RunJob, attempt: int, now: datetime) -> RunResult:
     error = RunError(code=FailureCode.CANCELLED, message="Cancelled before it started.")
     return _ended(job, attempt, RunState.CANCELLED, error, now)

@@ -14,12 +14,24 @@ from typing import Any, Final, NamedTuple
 
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
 from redis.retry import Retry
 from rq.job import Job, JobStatus
 from rq.utils import utcformat
 
 from fpbus.lifecycle import check_redis_server
-from fpbus.schemas import HeldRuns, PipelineLimits, QueueDepth, Queues, RunAccount, RunResult, RunState, decode, encode
+from fpbus.schemas import (
+    HeldRuns,
+    PipelineLimits,
+    Priority,
+    QueueDepth,
+    Queues,
+    RunAccount,
+    RunResult,
+    RunState,
+    decode,
+    encode,
+)
 from fpbus.schemas.holding import COME_BACK, HOLD, RING, UNHOLD
 from fpbus.schemas.queue import (
     END_RUN,
@@ -50,6 +62,21 @@ from .windows import Windows
 
 log = logging.getLogger(__name__)
 
+#: `in_place(id)` tells whether an open run stands where somebody will find it. A queue that is long is not walked to
+#: its end: who stands far back comes to the front, and is looked at again then.
+IN_PLACE: Final = """
+local MOST_WALKED = 2000
+local function in_place(id)
+  if redis.call('ZSCORE', 'fpbus:held', id) then return true end
+  local job = redis.pcall('HMGET', 'rq:job:' .. id, 'origin', 'attempt', 'worker_name')
+  if job.err or not job[1] then return false end
+  local queue = 'rq:queue:' .. job[1]
+  if redis.call('ZSCORE', 'rq:scheduled:' .. job[1], id) then return true end
+  local execution = id .. ':' .. (job[2] or '') .. '.' .. (job[3] or '')
+  if redis.call('ZSCORE', 'fpbus:leases', execution) then return true end
+  return redis.call('LPOS', queue, id, 'MAXLEN', MOST_WALKED) or redis.call('LLEN', queue) > MOST_WALKED
+end
+"""
 LEASE_MS: Final = 3_000
 KEEP_UNRECORDED_S: Final = 24 * 3600
 KEEP_RECORDED_S: Final = 300
@@ -90,6 +117,18 @@ class Lost(NamedTuple):
     account: RunAccount = RunAccount()
 
 
+class Orphan(NamedTuple):
+    """An open run that stands nowhere. `job` is None where its data is gone, too."""
+
+    run_id: str
+    pipeline: str
+    state: RunState
+    accepted_at: datetime
+    job: RunJob | None
+    attempt: int
+    lost_before: int
+
+
 class RunQueue:
     """Where runs wait. All methods raise `redis.RedisError` when Redis does not do its part."""
 
@@ -119,6 +158,8 @@ class RunQueue:
         self._republish = self._script("republish.lua")
         self._forget = self._script("forget.lua")
         self._new_session = self._script("new_session.lua")
+        self._orphans = self._script("orphans.lua", IN_PLACE)
+        self._put_back = self._script("put_back.lua", RING + HOLD + COME_BACK + END_RUN + IN_PLACE)
         self.jobs = Jobs(self._redis)
         self.windows = Windows(self._redis, self._script, self._run)
 
@@ -192,6 +233,43 @@ class RunQueue:
         job, encoded = lost.job, encode(result) if result else b""
         answer = self._run(self._settle, str(lost.execution), job.run_id, job.queue, encoded, *_ending(job))
         return str(answer.decode())
+
+    def orphans(self, first: int, most: int) -> tuple[int, list[Orphan]]:
+        """Look at `most` open runs; return where to go on, and those that stand nowhere."""
+        goes_on, run_ids = self._run(self._orphans, first, most)
+        return goes_on, [self._orphan(run_id.decode()) for run_id in run_ids]
+
+    def _orphan(self, run_id: str) -> Orphan:
+        accepted_ms = self._redis.zscore(OPEN, run_id) or 0.0
+        state, pipeline = self._redis.hmget(LEDGER + run_id, "s", "p")
+        try:
+            data, attempt, lost = self._redis.hmget(JOB + run_id, "data", "attempt", "lost")
+            job = read_job_data(data or b"")
+        except (ForeignJobError, ResponseError):  # a key of another kind, or another's job
+            job, attempt, lost = None, None, None
+        return Orphan(
+            run_id,
+            (pipeline or b"").decode(),
+            RunState((state or b"queued").decode()),
+            datetime.fromtimestamp(accepted_ms / 1000, UTC),
+            job,
+            int(attempt or 0),
+            int(lost or 0),
+        )
+
+    def put_back(self, orphan: Orphan, result: RunResult | None, now: datetime) -> str:
+        """Give an orphan its place again, or end it with `result`; return what became of it."""
+        job = orphan.job
+        due = job.not_before if job and orphan.state == RunState.DELAYED else None
+        arguments = (
+            orphan.run_id,
+            job.queue if job else Priority.DEFAULT,
+            int(due.timestamp() * 1000) if due and due > now else "",
+            "1" if job and orphan.state == RunState.STARTED else "",
+            encode(result) if result else b"",
+            *(_ending(job) if job else [utcformat(now), KEEP_UNRECORDED_S, KEEP_UNRECORDED_S]),
+        )
+        return str(self._run(self._put_back, *arguments).decode())
 
     def find(self, run_id: str) -> tuple[RunState, RunJob | None, int] | None:
         """Return state, job and attempt of a run that the ledger knows; the job goes some time after the end."""

@@ -51,6 +51,7 @@ from .handlers import Rules, expired_result, lost_result
 from .ingress import Ingress
 from .overflow import Overflow
 from .queue import REMEMBERED_DELIVERIES, FencedError, Lost, Outcome, RunQueue, Submission
+from .reconciling import Reconciler
 from .refusing import Refuser
 from .windows import Entry, Taken
 
@@ -111,6 +112,7 @@ class DispatcherService:
         self._ingress = Ingress(self._bus, catalog, self._devices, refuser, check, self._submit_held, self._take_held)
         calls = DispatcherCalls(self._bus, queue, catalog, self._ingress, self._submit, check, self._publish_end)
         self._overflow = Overflow(queue, self._publish_end, calls.nudge)
+        self._reconciler = Reconciler(queue, self._publish_end)
         self._closing = Closing(self._bus, queue, queue.submit)
         self._following = Following(self._bus, queue, queue.submit, lambda: catalog.rules)
         self._calls = Answerer(self._bus, Role.DISPATCHER, settings.instance, calls.verbs())
@@ -328,6 +330,7 @@ class DispatcherService:
         self._overflow.settle(self._catalog.rules.pipelines)
         for lost in self._queue.lapsed():
             self._settle(lost)
+        self._reconciler.settle()
         for payload in self._queue.unrecorded():
             self._publish_again(decode(payload, RunResult))
         self._queue.count_messages(self._devices.take_counts())

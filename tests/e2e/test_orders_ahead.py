@@ -68,7 +68,9 @@ def test_what_stands_behind_a_slow_run_is_done_by_another_worker(stack: Stack, d
     stack.processes["runner"] = stack.process("runner", "--workers", "2").start().wait_ready()
     wait_for(lambda: len(_succeeded(stack)) == RUNS - 1, what="all but the slow one")
 
+    heard = {event["run_id"] for event in device.messages(ending="/nodes/done") if event["event"] == "finished"}
     assert set(_succeeded(stack).values()) == {1}
+    assert heard == _succeeded(stack).keys()
     assert sorted(int(line) for line in quick.read_text().split()) == list(range(RUNS))
 
 

@@ -28,19 +28,19 @@ class Teller:
     def started(self, claim: Claim, at: datetime) -> None:
         self._status(claim, RunState.STARTED, at)
 
-    def progress(self, claim: Claim, reports: Sequence[Progress], *, with_starts: bool) -> None:
+    def progress(self, claim: Claim, reports: Sequence[Progress], *, with_starts: bool, hurries: bool) -> None:
         """Publish node events and log lines; without starts, as of a run that is over, only how its nodes ended.
 
-        Of such a run nothing is told while nobody listens.
+        A worker that hurries, because more short runs wait, tells nothing while nobody listens.
         """
         job = claim.job
         for report in reports:
-            if with_starts or not self._audience.is_absent(job.pipeline, _NODES):
+            if not (hurries and self._audience.is_absent(job.pipeline, _NODES)):
                 told = [node for node in report.nodes if with_starts or node.state != "started"]
                 self._tell(
                     job, _NODES, [(topics.node(job.pipeline, job.run_id, one.node), _event(job, one)) for one in told]
                 )
-            if report.lines and (with_starts or not self._audience.is_absent(job.pipeline, _LOG)):
+            if report.lines and not (hurries and self._audience.is_absent(job.pipeline, _LOG)):
                 lines = LogLines(run_id=job.run_id, pipeline=job.pipeline, lines=report.lines, dropped=report.dropped)
                 self._tell(job, _LOG, [(topics.log(job.pipeline, job.run_id), lines)])
 

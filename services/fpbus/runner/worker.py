@@ -93,6 +93,7 @@ class Worker:
         self._dropping = False
         self._stale_horse = False
         self._most = 1
+        self._hurries = False
         self._runs = 0
         self._ear, self._mouth = Pipe(duplex=False)  # wakes the worker while it attends its horse
         self._poll = select.poll()
@@ -200,6 +201,7 @@ class Worker:
             self._stop.wait(RETRY_S)
             return
         self._hand.extend(claims)
+        self._hurries = len(claims) > 1
         self._work_off()
 
     def _work_off(self) -> None:
@@ -392,7 +394,8 @@ class Worker:
         self._hand_back(waiting)
 
     def _tell_progress(self, current: Current) -> None:
-        self._teller.progress(current.claim, current.progress, with_starts=current.announced)
+        hurries = self._hurries and not current.announced
+        self._teller.progress(current.claim, current.progress, with_starts=current.announced, hurries=hurries)
         current.progress.clear()
 
     # Redis, held until it answers.

@@ -1,7 +1,8 @@
 """`make bench`: fpbus beside bare Hamilton, stock RQ and other queues, on this machine, now.
 
 Every round measures every variant once, each with servers of its own, so that noise meets all of them; ratios are
-taken within a round. The rows go to `results/<date>.jsonl`, the table to standard output.
+taken within a round. The rows go to `results/<date>.jsonl`, a picture to `docs/speed.svg`, the table to standard
+output.
 """
 
 import argparse
@@ -19,6 +20,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program has its 
 from bench import footprint, fpbus_path, hops, noop, peer_noop, rq_path, table  # noqa: E402
 from bench.figures import Figures, Results, Row  # noqa: E402
 from bench.machine import facts  # noqa: E402
+from bench.picture import picture  # noqa: E402
 from bench.place import Place, deadline, fresh_place  # noqa: E402
 
 VARIANT_WITHIN_S = 300
@@ -63,6 +65,7 @@ def _report(about: dict[str, str], arguments: argparse.Namespace, results: Resul
     print("\n".join(table.table(results)))
     file = Path(__file__).parent / "results" / f"{now:%Y-%m-%d}.jsonl"
     file.parent.mkdir(exist_ok=True)
+    (Path(__file__).parents[2] / "docs" / "speed.svg").write_text(picture(results), encoding="utf-8")
     with file.open("ab") as rows:
         for row in results.rows:
             line = {"at": now, "machine": about, "runs": arguments.runs, **msgspec.to_builtins(row)}

@@ -74,6 +74,18 @@ def test_what_stands_behind_a_slow_run_is_done_by_another_worker(stack: Stack, d
     assert sorted(int(line) for line in quick.read_text().split()) == list(range(RUNS))
 
 
+def test_orders_that_are_larger_than_any_pipe_are_taken(stack: Stack, device: Device, quick: Path) -> None:
+    stack.start("recorder", "dispatcher")
+    for number in range(6):
+        inputs = {"number": number, "what": "x" * (number % 2 * 900_000)}
+        device.publish("pipelines/quick/run", {"run_id": f"run-{number}", "inputs": inputs})
+    wait_for(lambda: len(stack.records()) == 6, what="all to be accepted")
+
+    stack.start("runner")
+
+    assert {(state, attempt) for _, state, attempt in stack.wait_records(6)} == {(RunState.SUCCEEDED, 1)}
+
+
 def _succeeded(stack: Stack) -> dict[str, int]:
     return {run_id: attempt for run_id, state, attempt in stack.records() if state == RunState.SUCCEEDED}
 

@@ -91,11 +91,13 @@ class TetheredHorse:
     def order(self, orders: Sequence[Order]) -> None:
         """Give it work, in this order; raise `HorseDiedError` when it is not there any more."""
         self.runs += len(orders)
+        self.allow(
+            [order.number for order in orders]
+        )  # first: it reads no order without, and a pipe takes only so much
         try:
             self.pipe.send_bytes(encode(orders))
         except OSError as error:
             raise HorseDiedError(self._epitaph()) from error
-        self.allow([order.number for order in orders])
 
     def allow(self, numbers: Sequence[int]) -> None:
         """Let it begin orders that it has."""

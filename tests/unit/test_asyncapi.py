@@ -122,7 +122,7 @@ def test_a_field_may_be_called_like_a_word_of_json_schema_and_no_union_is_told_a
 
 def test_what_is_retained_is_said(document: dict[str, Any]) -> None:
     retained = {name for name, one in document["operations"].items() if one["bindings"]["mqtt"]["retain"]}
-    assert retained == {"latest", "schema", "presence", "asyncapi"}
+    assert retained == {"latest", "schema", "presence", "asyncapi", "pressure"}
     assert document["operations"]["trigger.meters.0"]["bindings"]["mqtt"]["qos"] == 0
 
 

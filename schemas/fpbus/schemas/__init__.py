@@ -54,6 +54,8 @@ from .events import NodeEvent as NodeEvent
 from .events import NodeRecord as NodeRecord
 from .events import Output as Output
 from .events import PipelineSchema as PipelineSchema
+from .events import Pressure as Pressure
+from .events import QueuePressure as QueuePressure
 from .events import Receipt as Receipt
 from .events import Recorded as Recorded
 from .events import Rejection as Rejection

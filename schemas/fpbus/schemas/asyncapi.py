@@ -14,6 +14,7 @@ from .events import (
     LogLines,
     NodeEvent,
     PipelineSchema,
+    Pressure,
     Recorded,
     Rejection,
     RunResult,
@@ -39,6 +40,7 @@ _SPOKEN: Final[Mapping[str, tuple[str, type[Event], int, bool]]] = {
     "rejected": (topics.rejected("{pipeline}"), Rejection, 1, False),
     "rejectedUnknown": (topics.REJECTED, Rejection, 1, False),
     "recorded": (topics.RECORDED, Recorded, 1, False),
+    "pressure": (topics.PRESSURE, Pressure, 1, True),
     "presence": (topics.presence("{role}", "{instance}"), ServiceStatus, 1, True),
 }
 #: Where a caller on MQTT 3.1.1 says which call it is, and where it wants its reply.

@@ -176,6 +176,26 @@ class Recorded(Event, frozen=True, kw_only=True, omit_defaults=True, tag="record
     receipts: list[Receipt]
 
 
+class QueuePressure(Struct, frozen=True, kw_only=True):
+    """What waits in one queue: so many runs, the first of them since `oldest_s` seconds.
+
+    Who comes now waits about `wait_s` seconds, as fast as the queue was worked off of late; null while nobody does.
+    """
+
+    queue: str
+    depth: int
+    oldest_s: float
+    wait_s: float | None
+
+
+class Pressure(Event, frozen=True, kw_only=True, omit_defaults=True, tag="pressure"):
+    """What waits in all queues, and how many results wait to be recorded. Topic `fpbus/pressure`, retained."""
+
+    at: datetime
+    queues: list[QueuePressure]
+    unrecorded: int = 0
+
+
 class Latest(Event, frozen=True, kw_only=True, omit_defaults=True, tag="latest"):
     """The last finished run of a pipeline, retained. Topic `pipelines/{name}/latest`."""
 

@@ -6,6 +6,7 @@ because making a Job costs more than all the rest of a submission. See `fpbus.sc
 
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -129,6 +130,13 @@ class Orphan(NamedTuple):
     lost_before: int
 
 
+class Backlog(NamedTuple):
+    """How many runs wait in a queue, and for how many seconds the first of them."""
+
+    depth: int
+    oldest_s: float
+
+
 class RunQueue:
     """Where runs wait. All methods raise `redis.RedisError` when Redis does not do its part."""
 
@@ -139,6 +147,8 @@ class RunQueue:
         self._allow_volatile = allow_volatile
         self._token = token
         self.remembered_deliveries = REMEMBERED_DELIVERIES
+        #: How many runs came into each queue; whoever reads it may take them out.
+        self.taken_in: Counter[str] = Counter()
         # No hidden retries: the service decides when to try again, and says meanwhile that it is degraded.
         # redis-py's hints unite the replies of all protocols and modes; ours are bytes.
         self._redis: Any = Redis.from_url(
@@ -203,7 +213,13 @@ class RunQueue:
         for submission in submissions:
             arguments += _arguments(submission, enqueued_at)
         answers = self._run(self._submit, *arguments)
-        return [Outcome(kind.decode(), run.decode(), RunState(state.decode())) for kind, run, state in answers]
+        outcomes = [Outcome(kind.decode(), run.decode(), RunState(state.decode())) for kind, run, state in answers]
+        self.taken_in.update(
+            submission.job.queue
+            for submission, outcome in zip(submissions, outcomes, strict=True)
+            if outcome.kind == "new" and outcome.state == RunState.QUEUED
+        )
+        return outcomes
 
     def promote(self) -> list[RunJob]:
         """Queue the runs whose time has come; return those that were delayed, and not those that are tried again."""
@@ -211,6 +227,7 @@ class RunQueue:
         for data in self._run(self._promote, utcformat(datetime.now(UTC)), *self.jobs.queues()):
             with contextlib.suppress(ForeignJobError):  # whoever claims it sets it aside
                 promoted.append(read_job_data(data))
+        self.taken_in.update(job.queue for job in promoted)
         return promoted
 
     def lapsed(self) -> list[Lost]:
@@ -365,6 +382,22 @@ class RunQueue:
     def followed(self, run_ids: Sequence[str]) -> None:
         """Let go of runs whose next ones are made."""
         self._redis.zrem(ENDED, *run_ids)
+
+    def backlogs(self) -> tuple[dict[str, Backlog], int]:
+        """Return what waits in each queue for its turn, and how many results wait for the recorder."""
+        names = self.jobs.queues()
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for name in names:
+                pipeline.llen(QUEUE + name).lindex(QUEUE + name, 0)
+            *looks, unrecorded, (seconds, micros) = pipeline.zcard(OUTBOX_DUE).time().execute()
+            for head in looks[1::2]:
+                pipeline.zscore(OPEN, head or b"")
+            accepted_ms = pipeline.execute()
+        now_ms = seconds * 1000 + micros / 1000
+        return {
+            name: Backlog(depth, max(0.0, now_ms - since_ms) / 1000 if since_ms else 0.0)
+            for name, depth, since_ms in zip(names, looks[0::2], accepted_ms, strict=True)
+        }, unrecorded
 
     def depths(self) -> Queues:
         names, serving = self.jobs.queues(), self.jobs.serving()

@@ -50,6 +50,7 @@ from .following import Following
 from .handlers import Rules, expired_result, lost_result
 from .ingress import Ingress
 from .overflow import Overflow
+from .pressure import PressureGauge
 from .queue import REMEMBERED_DELIVERIES, FencedError, Lost, Outcome, RunQueue, Submission
 from .reconciling import Reconciler
 from .refusing import Refuser
@@ -107,6 +108,7 @@ class DispatcherService:
         self._codecs = CodecProcess(settings.project_dir)
         self._contracts = Contracts(self._presence_bus, lambda: catalog.rules.source)
         self._document = BusDocument(self._bus)
+        self._pressure = PressureGauge(self._bus, queue)
         check = self._contracts.check
         self._devices = Devices(self._bus, self._inbox, refuser, check, self._codecs)
         self._ingress = Ingress(self._bus, catalog, self._devices, refuser, check, self._submit_held, self._take_held)
@@ -327,6 +329,7 @@ class DispatcherService:
         for job in self._queue.promote():
             self._tell_status(job, RunState.QUEUED)
         self._expire()
+        self._pressure.tell()
         self._overflow.settle(self._catalog.rules.pipelines)
         for lost in self._queue.lapsed():
             self._settle(lost)

@@ -163,9 +163,11 @@ def test_services_and_pauses_of_a_profile_are_its_own(fpbus: Commands) -> None:
 
 
 def test_python_speaks_to_a_profile_by_its_root(fpbus: Commands) -> None:
+    ok(fpbus("trigger", "now", "--name", "gpu", "--run-id", "asked-for", "--wait"))
     url = json.loads((fpbus.folder / ".fpbus/up.json").read_text())["mqtt_url"]
+
     with Control.connect(Settings(mqtt_url=url, root="profiles/gpu")) as control:
-        assert "mine" in {run.run_id for run in control.list_runs()}
+        assert wait_for(lambda: "asked-for" in {run.run_id for run in control.list_runs()}, what="its record")
 
 
 def test_a_profile_without_a_redis_is_some_queues(fpbus: Commands) -> None:

@@ -132,13 +132,14 @@ def test_a_repeated_trigger_is_an_error_only_when_it_should_be(services: StandIn
     [
         ("helo", 4, "Error: There is no pipeline 'helo' in this project.\nDid you mean 'hello'?\n"),
         ("picky", 3, "Error: inputs.x: Expected `float`.\n"),
-        ("busy", 5, "Error: Redis is not there.\n"),
+        ("busy", 5, "Error: Redis is not there.\nThe run "),
     ],
 )
 def test_a_refused_trigger_says_why(services: StandIns, fpbus: Fpbus, pipeline: str, code: int, told: str) -> None:
     done = fpbus("trigger", pipeline, "--wait")
 
-    assert (done.returncode, done.stdout, done.stderr) == (code, "", told)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(told) if code == 5 else done.stderr == told
 
 
 def test_ctrl_c_while_waiting_leaves_the_run_alone(services: StandIns, in_background: Callable[..., Any]) -> None:

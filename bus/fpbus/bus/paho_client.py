@@ -20,6 +20,7 @@ from .transport import Delivery
 _READ_BYTES: Final = 64 * 1024
 _WRITE_BYTES: Final = 64 * 1024
 _KIND: Final = 0xF0
+_QOS: Final = 0x06
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +139,8 @@ class PahoClient(paho.Client):
         try:
             delivery = packets.read_publish(first, body, self.connection, with_properties=self._protocol == paho.MQTTv5)
         except UnreadablePacketError as error:
-            self.ack_all([packets.packet_id_of(body)])
+            if first & _QOS:  # the broker would send it again and again; without a QoS there is no id to confirm
+                self.ack_all([packets.packet_id_of(body)])
             log.warning("skipped a message that cannot be read", extra={"reason": str(error)})
         else:
             on_delivery(delivery)

@@ -11,8 +11,10 @@ import paho.mqtt.client as paho
 
 from bench import mqtt
 from bench.figures import Figures, percentile
+from bench.wire import Wire
 
 PIPELINE: Final = "three"
+RUN_TOPIC: Final = f"pipelines/{PIPELINE}/run"
 WINDOW: Final = 500
 IDLE_GAP_S: Final = 0.02
 RESULT_WITHIN_S: Final = 60.0
@@ -31,34 +33,43 @@ class Heard(NamedTuple):
 
 
 class Driver:
-    """Hears results, and what `more_filters` name."""
+    """Hears results, and, one by one, what `more_filters` name."""
 
     def __init__(self, url: str, *more_filters: str) -> None:
+        self._url = url
+        self._filters = (mqtt.RESULTS, *more_filters)
         self.heard: list[Heard] = []
         self._results = threading.Semaphore(0)
-        self._client = mqtt.connect(url, (mqtt.RESULTS, *more_filters), self._hear)
+        self._client: paho.Client | None = None
 
     def close(self) -> None:
-        mqtt.disconnect(self._client)
+        if self._client is not None:
+            mqtt.disconnect(self._client)
 
     def load(self, run_ids: Sequence[str]) -> float:
         """Ask for all runs, at most `WINDOW` of them outstanding; return the seconds until the last result."""
         began = time.perf_counter()
-        for number, run_id in enumerate(run_ids):
-            if number >= WINDOW:
-                self._await_result()
-            self._publish(run_id)
-        for _ in run_ids[-WINDOW:]:
-            self._await_result()
+        with Wire(self._url, "load") as wire:
+            wire.subscribe(mqtt.RESULTS)
+            asked = ended = 0
+            while ended < len(run_ids):
+                if room := min(WINDOW - (asked - ended), len(run_ids) - asked):
+                    wire.publish(RUN_TOPIC, [request(run_id) for run_id in run_ids[asked : asked + room]])
+                    asked += room
+                messages = wire.read()
+                now = time.time_ns()
+                self.heard += [Heard(now, *message) for message in messages]
+                ended += len(messages)
         return time.perf_counter() - began
 
     def one_by_one(self, run_ids: Sequence[str]) -> dict[str, int]:
         """Ask for each run a moment after the one before had its result; return when, in nanoseconds since 1970."""
         published: dict[str, int] = {}
+        self._client = mqtt.connect(self._url, self._filters, self._hear)
         for run_id in run_ids:
             time.sleep(IDLE_GAP_S)
             published[run_id] = time.time_ns()
-            self._publish(run_id)
+            self._client.publish(RUN_TOPIC, request(run_id), 1)
             self._await_result()
         return published
 
@@ -71,10 +82,6 @@ class Driver:
         assert counts == Counter(run_ids), "not every run has exactly one result"
         for run_id, result in self.results().items():
             assert json.loads(result.payload)["outputs"] == {"c": {"json": _number(run_id) * 2 + 1}}
-
-    def _publish(self, run_id: str) -> None:
-        request = json.dumps({"run_id": run_id, "inputs": {"x": _number(run_id)}}).encode()
-        self._client.publish(f"pipelines/{PIPELINE}/run", request, 1)
 
     def _await_result(self) -> None:
         assert self._results.acquire(timeout=RESULT_WITHIN_S), f"no result within {RESULT_WITHIN_S} s"
@@ -100,6 +107,10 @@ def latencies(driver: Driver, published: dict[str, int]) -> Figures:
     """Return the quantiles from publishing a request to hearing its result."""
     milliseconds = [(driver.results()[run_id].at_ns - at_ns) / 1e6 for run_id, at_ns in published.items()]
     return {"idle_p50_ms": percentile(milliseconds, 50), "idle_p99_ms": percentile(milliseconds, 99)}
+
+
+def request(run_id: str) -> bytes:
+    return json.dumps({"run_id": run_id, "inputs": {"x": _number(run_id)}}).encode()
 
 
 def _number(run_id: str) -> int:

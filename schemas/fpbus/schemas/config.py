@@ -1,5 +1,6 @@
 """The two YAML files of a project. Every key that may be null falls back to its default."""
 
+from operator import attrgetter
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote, urlencode
 
@@ -212,15 +213,16 @@ class RunConfig(_Section, frozen=True, kw_only=True, omit_defaults=True, forbid_
 
     def override(self, settings: RunSettings) -> "RunConfig":
         """Lay the settings of one run over these; raise `msgspec.ValidationError` for what does not fit."""
-        above = {
-            name: value for name in RunSettings.__struct_fields__ if (value := getattr(settings, name)) is not None
-        }
+        named = zip(RunSettings.__struct_fields__, _SETTINGS_OF(settings), strict=True)
+        above = {name: value for name, value in named if value is not None}
         below = {name: getattr(self, name) for name in above}
         parts = {name: msgspec.to_builtins(below[name]) for name in above if name in _PARTS}
         merged = lay({**below, **parts}, above)
         checked = {name: msgspec.convert(merged[name], kind) for name, kind in _PARTS.items() if name in above}
         return msgspec.structs.replace(self, **{**merged, **checked}) if above else self
 
+
+_SETTINGS_OF: Final = attrgetter(*RunSettings.__struct_fields__)
 
 #: What a request says in short forms, and its configuration in Structs.
 _PARTS: Final[dict[str, Any]] = {

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -58,7 +59,7 @@ class Utc(sql.TypeDecorator[datetime]):
     def process_bind_param(self, value: datetime | None, dialect: sql.Dialect) -> Any:
         if value is None:
             return None
-        return _as_text(value) if dialect.name == "sqlite" else value.astimezone(UTC).replace(tzinfo=None)
+        return _plain(value) if dialect.name == "sqlite" else value.astimezone(UTC).replace(tzinfo=None)
 
     def process_result_value(self, value: Any, dialect: sql.Dialect) -> datetime | None:
         if value is None:
@@ -168,7 +169,8 @@ def execute_many(connection: sql.Connection, statement: Insert, rows: Sequence[M
         connection.execute(statement, {"rows": msgspec.json.encode(rows).decode()})
     else:
         text, names = _compiled(statement)
-        connection.exec_driver_sql(text, [tuple([_plain(row[name]) for name in names]) for row in rows])
+        values_of = itemgetter(*names)
+        connection.exec_driver_sql(text, [tuple(map(_plain, values_of(row))) for row in rows])
 
 
 @lru_cache
@@ -179,12 +181,10 @@ def _compiled(statement: Insert) -> tuple[str, Sequence[str]]:
 
 
 def _plain(value: Any) -> Any:
-    return _as_text(value) if isinstance(value, datetime) else value
-
-
-def _as_text(time: datetime) -> str:
     """Write a time as SQLAlchemy does in SQLite: in UTC, and without saying so."""
-    return (time if time.tzinfo is UTC else time.astimezone(UTC)).isoformat(" ", "microseconds")[:_WITHOUT_ZONE]
+    if type(value) is not datetime:
+        return value
+    return (value if value.tzinfo is UTC else value.astimezone(UTC)).isoformat(" ", "microseconds")[:_WITHOUT_ZONE]
 
 
 def _unusable(why: str) -> SettingsError:

@@ -148,6 +148,8 @@ def latest(row: RunRow) -> Latest:
 
 def utc(time: datetime) -> datetime:
     """Return a time in UTC, which is also the zone of times without one; raise `WireError` where that is no date."""
+    if time.tzinfo is UTC:
+        return time
     try:
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except OverflowError:
@@ -160,7 +162,7 @@ def _kind(topic: str) -> tuple[Any, Any]:
 
 def _in_utc(event: RunStatus | RunResult) -> RunStatus | RunResult:
     if isinstance(event, RunStatus):
-        return replace(event, at=utc(event.at))
+        return event if event.at.tzinfo is UTC else replace(event, at=utc(event.at))
     return replace(
         event,
         accepted_at=utc(event.accepted_at),

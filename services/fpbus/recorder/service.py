@@ -25,6 +25,7 @@ from fpbus.schemas import Recorded, Role, RunResult, RunStatus, WireError, topic
 from . import history
 from .calls import HistoryCalls
 from .database import Database, DatabaseError, history_url
+from .gathering import BATCH, Gathering
 from .handlers import Folded, fold, latest, read_event, receipts
 from .lease import Lease, LeaseLostError
 from .pace import Pace
@@ -33,11 +34,6 @@ from .upgrade import upgrade
 
 log = logging.getLogger(__name__)
 
-BATCH: Final = 1000
-#: A run's acceptance and its result are one row; of short runs both come within this time.
-GATHER_S: Final = 0.25
-#: Who has sent nothing for so long sends no more for now.
-PAUSE_S: Final = 0.005
 RENEW_S: Final = 1.0
 LATEST_S: Final = 1.0
 RETRY_FIRST_S: Final = 0.1
@@ -115,6 +111,7 @@ class RecorderService:
         self._stop = stop
         self._instance = instance
         self._inbox = Inbox()
+        self._gathering = Gathering(self._inbox)
         self._batch = _NOTHING
         self._pace = Pace(LATEST_S)
         self._opened = False
@@ -199,22 +196,10 @@ class RecorderService:
             self._apply()
             return
         if not self._batch.deliveries:
-            self._batch = _read(self._gather())
+            self._batch = _read(self._gathering.take(self._patience_s()))
         if self._batch.deliveries or time.monotonic() >= self._renew_at:
             self._record()
         self._tell_latest(self._pace.due(time.monotonic()))
-
-    def _gather(self) -> list[Delivery]:
-        """Take what is there, and what follows closely: a commit costs the same for one event as for many."""
-        gathered = self._inbox.take(BATCH, self._patience_s())
-        deadline = time.monotonic() + GATHER_S
-        while gathered and len(gathered) < BATCH and time.monotonic() < deadline:
-            self._ending.wait(PAUSE_S)
-            more = self._inbox.take(BATCH - len(gathered), 0.0)
-            if not more:
-                break
-            gathered += more
-        return gathered
 
     def _apply(self) -> None:
         """Ask for the lease; without it stand by, and ask again later."""

@@ -94,6 +94,7 @@ class Worker:
         self._stale_horse = False
         self._most = 1
         self._hurries = False
+        self._more_wait = False
         self._runs = 0
         self._ear, self._mouth = Pipe(duplex=False)  # wakes the worker while it attends its horse
         self._poll = select.poll()
@@ -186,10 +187,7 @@ class Worker:
     def _turn(self) -> None:
         """Claim and work off once. While Redis is away nothing is claimed."""
         try:
-            claims, refused = self._queue.claim(self.name, self._most)
-            for reason in refused:
-                log.error("refused a job", extra={"reason": reason})
-            if not claims:
+            if not self._claim():
                 self._most = 1
                 self._cancelled.clear()
                 self._superseded.clear()
@@ -200,9 +198,31 @@ class Worker:
             log.warning("could not claim", extra={"reason": str(error)})
             self._stop.wait(RETRY_S)
             return
-        self._hand.extend(claims)
-        self._hurries = len(claims) > 1
+        self._hurries = len(self._hand) > 1
         self._work_off()
+
+    def _claim(self) -> int:
+        """Take runs in hand, and return how many."""
+        claims, refused = self._queue.claim(self.name, self._most)
+        for reason in refused:
+            log.error("refused a job", extra={"reason": reason})
+        self._hand.extend(claims)
+        self._more_wait = len(claims) == CLAIM_MOST
+        return len(claims)
+
+    def _claim_ahead(self) -> None:
+        """Claim while the horse still has short runs to do, so that it does not wait for Redis."""
+        if (
+            self._more_wait
+            and self._ahead
+            and self._most > 1
+            and len(self._hand) < CLAIM_MOST // 2
+            and not self.leaving
+        ):
+            try:
+                self._claim()
+            except RedisError:
+                self._more_wait = False  # the next turn tells of it
 
     def _work_off(self) -> None:
         self._begin_next()
@@ -211,6 +231,7 @@ class Worker:
             self._current = None
             self._begin_next()
             self._finish_if_due()
+            self._claim_ahead()
         self._finish()
 
     def _finish_if_due(self) -> None:

@@ -21,13 +21,14 @@ PEERS: Final = {
     "on_taskiq": ("taskiq", "taskiq-redis"),
     "on_huey": ("huey", "redis"),
     "on_arq": ("arq",),
+    "flowerpower_roles": ("FlowerPower[rq]==0.11.6.20", "paho-mqtt", "psutil"),
 }
 ENVIRONMENTS: Final = Path(sys.prefix) / "peers"
 
 
 def measure(place: Place, module: str, jobs: int, idle: int) -> Figures:
     """Measure one peer on a Redis of its own."""
-    python = _python_of(module)
+    python = python_of(module)
     environment = os.environ | {"PYTHONPATH": str(TESTS), "BENCH_REDIS_URL": place.redis.url}
     command = [str(python), "-m", "bench.peers.drive", module, str(jobs), str(idle)]
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
@@ -35,7 +36,7 @@ def measure(place: Place, module: str, jobs: int, idle: int) -> Figures:
     return figures
 
 
-def _python_of(module: str) -> Path:
+def python_of(module: str) -> Path:
     """Return the Python of a peer's environment, which is made when it is not there."""
     python = ENVIRONMENTS / module / "bin" / "python"
     if not python.exists():

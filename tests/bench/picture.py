@@ -9,6 +9,7 @@ from bench.table import (
     ARQ_NOOP,
     CELERY_NOOP,
     DRAMATIQ_NOOP,
+    FLOWERPOWER,
     FPBUS,
     HUEY_NOOP,
     RQ,
@@ -18,7 +19,7 @@ from bench.table import (
 )
 
 _GROUPS: Final = (
-    ("a Hamilton pipeline, MQTT to MQTT", (FPBUS, RQ, RQ_FORKING)),
+    ("a Hamilton pipeline, MQTT to MQTT", (FPBUS, RQ, RQ_FORKING, FLOWERPOWER)),
     ("a task that does nothing, no MQTT", (DRAMATIQ_NOOP, TASKIQ_NOOP, HUEY_NOOP, CELERY_NOOP, ARQ_NOOP, RQ_NOOP)),
 )
 _WIDTH, _LEFT, _ROW = 720, 250, 24

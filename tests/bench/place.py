@@ -41,15 +41,13 @@ class Place:
         }
 
     @contextlib.contextmanager
-    def child(self, *arguments: str, says_ready: bool = True) -> Generator[int]:
+    def child(self, *arguments: str, says_ready: bool = True, python: str = sys.executable) -> Generator[int]:
         """Run a Python program beside us; yield its pid once it says `ready`, and stop it in the end."""
         log = self.folder / "children.log"
         output = subprocess.PIPE if says_ready else subprocess.DEVNULL
         with (
             log.open("ab") as errors,
-            subprocess.Popen(
-                [sys.executable, *arguments], env=self._environment(), stdout=output, stderr=errors
-            ) as process,
+            subprocess.Popen([python, *arguments], env=self._environment(), stdout=output, stderr=errors) as process,
         ):
             try:
                 if process.stdout is not None:

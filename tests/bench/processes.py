@@ -15,6 +15,12 @@ def cpu_s(pid: int) -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
+def own_cpu_s(pid: int) -> float:
+    """Return the CPU seconds of a process alone."""
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
+
+
 def cpu_of(pids: Mapping[str, int]) -> dict[str, float]:
     """Return the CPU seconds of some processes, and of this one alone, which is the driver."""
     return {name: cpu_s(pid) for name, pid in pids.items()} | {"driver": sum(os.times()[:2])}

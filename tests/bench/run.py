@@ -17,7 +17,7 @@ import msgspec
 sys.path[0] = str(Path(__file__).parents[1])  # `bench` and `support` are found where pytest finds them
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program has its bytecode
 
-from bench import footprint, fpbus_path, hops, noop, peer_noop, rq_path, table  # noqa: E402
+from bench import footprint, fpbus_path, hops, noop, peer_noop, peer_path, table  # noqa: E402
 from bench.figures import Figures, Results, Row  # noqa: E402
 from bench.machine import facts  # noqa: E402
 from bench.picture import picture  # noqa: E402
@@ -44,7 +44,7 @@ def main() -> None:
 def _variants(runs: int, idle: int, slow_runs: int) -> dict[str, Measure]:
     return {
         table.FPBUS: lambda place: fpbus_path.measure(place, runs, idle),
-        table.RQ: lambda place: rq_path.measure(place, "simple", runs, idle),
+        table.RQ: lambda place: peer_path.measure_rq(place, "simple", runs, idle),
         table.CELERY_NOOP: lambda place: noop.measure_celery(place, runs, idle),
         table.RQ_NOOP: lambda place: noop.measure_rq(place, runs, idle),
         table.DRAMATIQ_NOOP: lambda place: peer_noop.measure(place, "on_dramatiq", runs, idle),
@@ -52,7 +52,8 @@ def _variants(runs: int, idle: int, slow_runs: int) -> dict[str, Measure]:
         table.HUEY_NOOP: lambda place: peer_noop.measure(place, "on_huey", runs, idle),
         table.ARQ_NOOP: lambda place: peer_noop.measure(place, "on_arq", runs, idle),
         table.BARE: lambda place: hops.measure(place, runs, idle),
-        table.RQ_FORKING: lambda place: rq_path.measure(place, "forking", slow_runs, slow_runs),
+        table.RQ_FORKING: lambda place: peer_path.measure_rq(place, "forking", slow_runs, slow_runs),
+        table.FLOWERPOWER: lambda place: peer_path.measure_flowerpower(place, slow_runs, slow_runs),
         table.STARTS: lambda place: footprint.measure(place.folder),
     }
 

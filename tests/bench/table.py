@@ -9,11 +9,12 @@ FPBUS, RQ, RQ_FORKING = "fpbus", "stock RQ, SimpleWorker", "stock RQ, forking Wo
 RQ_NOOP, CELERY_NOOP = "RQ SimpleWorker, no-op", "Celery prefork, acks_late, no-op"
 DRAMATIQ_NOOP, TASKIQ_NOOP = "dramatiq, prefetch 100, no-op", "taskiq, stream, no-op"
 HUEY_NOOP, ARQ_NOOP = "Huey, one thread, no-op", "arq, poll 10 ms, no-op"
-BARE, STARTS = "bare", "starts"
+FLOWERPOWER, BARE, STARTS = "FlowerPower 0.11", "bare", "starts"
 
 _RATIOS = {
     RQ: "stock RQ in the same place (bar: 8)",
     RQ_FORKING: "the same with RQ's default worker, which forks",
+    FLOWERPOWER: "FlowerPower in the same place (bar: 30)",
     CELERY_NOOP: "Celery, no-op task, no MQTT (bar: 2)",
     DRAMATIQ_NOOP: "dramatiq, no-op task, no MQTT (bar: 1.3)",
     TASKIQ_NOOP: "taskiq, no-op task, no MQTT (bar: 1.3)",
@@ -44,7 +45,7 @@ def _ratios(results: Results) -> Iterator[str]:
 
 def _rates(results: Results) -> Iterator[str]:
     yield f"{'MQTT TO MQTT':<34} {'RUNS/S':<24} {'IDLE P50 MS':<20} IDLE P99 MS"
-    yield from _rate_lines(results, FPBUS, RQ, RQ_FORKING)
+    yield from _rate_lines(results, FPBUS, RQ, RQ_FORKING, FLOWERPOWER)
     yield f"{'TASKS THAT DO NOTHING, NO MQTT':<34} {'TASKS/S':<24} {'IDLE P50 MS':<20} IDLE P99 MS"
     yield from _rate_lines(results, RQ_NOOP, CELERY_NOOP, DRAMATIQ_NOOP, TASKIQ_NOOP, HUEY_NOOP, ARQ_NOOP)
     if rate := results.figure(BARE, "per_s"):

@@ -1,8 +1,9 @@
 """A slow job among fast ones: does it hold them up?
 
-Two workers; a run of ten seconds, and then a thousand of three small nodes, one each few milliseconds. How long each took
-from its publish to its result is compared with the same thousand without the slow one. With one worker that has
-to wait, all the same are asked for, and each has to have ended once. Prints one JSON row for each.
+Two workers; a run of ten seconds, and then a thousand of three small nodes, one each few milliseconds. How long each
+took from its publish to its result is compared with the same thousand without the slow one. Then all at once with the
+slow one among them, so that a worker has others at hand when it turns out slow: how long until the last fast one has
+ended. With one worker all wait, and each has to have ended once. Prints one JSON row for each number of workers.
 
     python tests/bench/slow.py [--fast 1000] [--seconds 10]
 """
@@ -51,10 +52,13 @@ def measure(workers: int, fast: int, seconds: float) -> Figures:
             runner = stack.process("runner", "--workers", str(workers))
             stack.processes["runner"] = runner.start().wait_ready()
             warm_up(place.broker.url, WARM)
-            alone = _latencies_ms(place.broker.url, run_ids("alone", fast), 0)
-            beside = _latencies_ms(place.broker.url, run_ids("beside", fast), seconds)
-            records = stack.wait_records(WARM + 2 * fast + 1)
-            assert len(records) == WARM + 2 * fast + 1, "the history has not every run once"
+            alone = _latencies_ms(place.broker.url, run_ids("alone", fast), 0, GAP_S)
+            beside = _latencies_ms(place.broker.url, run_ids("beside", fast), seconds, GAP_S)
+            stack.wait_records(WARM + 2 * fast + 1)
+            burst_alone = _latencies_ms(place.broker.url, run_ids("burst_alone", fast), 0, 0)
+            burst_beside = _latencies_ms(place.broker.url, run_ids("burst_beside", fast), seconds, 0)
+            records = stack.wait_records(WARM + 4 * fast + 2)
+            assert len(records) == WARM + 4 * fast + 2, "the history has not every run once"
         finally:
             stack.stop()
     return {
@@ -62,22 +66,26 @@ def measure(workers: int, fast: int, seconds: float) -> Figures:
         "alone_most_ms": max(alone),
         "beside_p99_ms": percentile(beside, 99),
         "beside_most_ms": max(beside),
+        "burst_alone_most_ms": max(burst_alone),
+        "burst_beside_most_ms": max(burst_beside),
     }
 
 
-def _latencies_ms(url: str, ids: list[str], slow_s: float) -> list[float]:
-    """Ask for the slow run, if it takes any time, and then for the fast ones."""
+def _latencies_ms(url: str, ids: list[str], slow_s: float, gap_s: float) -> list[float]:
+    """Ask for the fast runs, and after the first tenth for the slow one, if it takes any time."""
     heard: dict[str, int] = {}
 
     def hear(message: paho.MQTTMessage) -> None:
         heard.setdefault(message.topic.split("/")[3], time.time_ns())
 
     client = mqtt.connect(url, (mqtt.RESULTS,), hear)
-    if slow_s:
-        client.publish("pipelines/slow/run", json.dumps({"run_id": "slow", "inputs": {"seconds": slow_s}}), 1)
+    slow = json.dumps({"run_id": f"slow-{ids[0]}", "inputs": {"seconds": slow_s}})
     published: dict[str, int] = {}
     for run_id in ids:
-        time.sleep(GAP_S)
+        if gap_s:
+            time.sleep(gap_s)
+        if slow_s and len(published) == len(ids) // 10:
+            client.publish("pipelines/slow/run", slow, 1)
         published[run_id] = time.time_ns()
         client.publish(RUN_TOPIC, request(run_id), 1)
     wait_for(lambda: heard.keys() >= set(ids), RESULTS_WITHIN_S, "the results")

@@ -1,7 +1,7 @@
-"""FlowerPower behind MQTT: `python -m bench.peers.flowerpower_roles listener|worker FOLDER`, in an environment of its own.
+"""FlowerPower behind MQTT, in an environment of its own: `python -m bench.peers.flowerpower_roles listener|worker FOLDER`.
 
-Its own MQTT part needs Python 3.12 and publishes no results: the listener here is a plain one, which adds a job for each
-message as FlowerPower's does, and the pipeline has one more node, which publishes.
+Its own MQTT part needs Python 3.12 and publishes no results: the listener here is a plain one, which adds a job for
+each message as FlowerPower's does, and the pipeline has one more node, which publishes.
 """
 
 import json

@@ -1,5 +1,6 @@
-"""FlowerPower behind MQTT, in an environment of its own: `python -m bench.peers.flowerpower_roles listener|worker FOLDER`.
+"""FlowerPower behind MQTT: `python -m bench.peers.flowerpower_roles listener|worker FOLDER`.
 
+It has an environment of its own.
 Its own MQTT part needs Python 3.12 and publishes no results: the listener here is a plain one, which adds a job for
 each message as FlowerPower's does, and the pipeline has one more node, which publishes.
 """

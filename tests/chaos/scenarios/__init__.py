@@ -3,6 +3,7 @@
 from chaos.scenario import Scenario
 from chaos.scenarios import (
     brokers,
+    bursts,
     dispatchers,
     freezes,
     hostile_payloads,
@@ -26,6 +27,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *recorder.SCENARIOS,
     *dispatchers.SCENARIOS,
     *brokers.SCENARIOS,
+    *bursts.SCENARIOS,
     *moments.SCENARIOS,
     *runners.SCENARIOS,
     *freezes.SCENARIOS,

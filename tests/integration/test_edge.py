@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import sysconfig
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -120,6 +121,47 @@ def test_a_full_outbox_drops_the_oldest_when_told_to_and_says_which(outbox: Path
 
         assert (publisher.pending(), publisher.counts()) == (2, {"dropped": 2})
     assert [(rejection.run_id, rejection.code) for rejection in told] == [(run, "dropped") for run in runs[:2]]
+
+
+def publish_together(publisher: Publisher, count: int, last: dict[str, Any] | None = None) -> None:
+    with publisher.together():
+        for number in range(count):
+            publisher.publish("add", {"x": number})
+        if last is not None:
+            publisher.publish("add", last)
+
+
+def test_messages_that_are_published_together_are_stored_together(outbox: Path) -> None:
+    with Publisher(NOWHERE, outbox=outbox, max_messages=5) as publisher:
+        with publisher.together():
+            first = publisher.publish("add", {"x": 1})
+            with publisher.together():
+                publisher.publish("add", {"x": 2})
+            assert publisher.pending() == 0, "nothing is on disk before the block has ended"
+        assert publisher.pending() == 2
+
+        with pytest.raises(OutboxFullError):
+            publish_together(publisher, 4)
+        with pytest.raises(MessageError):
+            publish_together(publisher, 2, {"x": object()})
+        assert publisher.pending() == 2, "all or none"
+
+        publisher.publish("add", {"x": 3})
+        assert publisher.pending() == 3
+    with Publisher(NOWHERE, outbox=outbox) as publisher:
+        assert publisher.pending() == 3
+        assert publisher.publish("add", {"x": 1}, run_id=first) == first
+        assert publisher.pending() == 3
+
+
+def test_a_publisher_in_another_thread_is_not_held_up_by_a_block(outbox: Path) -> None:
+    with Publisher(NOWHERE, outbox=outbox) as publisher, publisher.together():
+        publisher.publish("add", {"x": 1})
+        other = threading.Thread(target=publisher.publish, args=("add", {"x": 2}))
+        other.start()
+        other.join(10)
+
+        assert publisher.pending() == 1
 
 
 def test_what_is_past_its_deadline_is_given_up(outbox: Path) -> None:

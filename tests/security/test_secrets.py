@@ -60,13 +60,16 @@ class Ear:
         subscribed = threading.Event()
         self.client = paho.Client(CallbackAPIVersion.VERSION2)
         self.client.username_pw_set("ann", password)
-        self.client.on_connect = lambda client, *_: client.subscribe("#", 1)  # pyright: ignore[reportUnknownLambdaType]
+        self.client.on_connect = self._on_connect
         self.client.on_subscribe = lambda *_: subscribed.set()  # pyright: ignore[reportUnknownLambdaType]
         self.client.on_message = self._hear
         self.client.reconnect_delay_set(1, 1)
         self.client.connect("127.0.0.1", broker.port)
         self.client.loop_start()
         assert subscribed.wait(10)
+
+    def _on_connect(self, client: paho.Client, *_: Any) -> None:
+        client.subscribe("#", 1)
 
     def _hear(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
         self.topics.append(message.topic)

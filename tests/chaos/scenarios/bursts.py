@@ -1,47 +1,70 @@
 """Far more at once than is worked off, from a publisher with an outbox."""
 
+import contextlib
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 from chaos.place import run_id_of
 from chaos.scenario import Outcome, Place, Scenario, judge
 from fpbus.edge import Publisher
 
+TOGETHER = 1_000
 ACCEPTED_WITHIN_S = 60.0
 MOST_MB = 300.0
 IN_THE_END_S = 600.0
 
 
+class _Burst(NamedTuple):
+    """When the last message was in the outbox, when the last was answered, and what became of others."""
+
+    published_s: float
+    accepted_s: float
+    waiting: int
+    refused: int
+
+
 def run(place: Place, runs: int, within_s: float) -> Outcome:
     """Publish as fast as it goes, and wait until the outbox is empty: it keeps what nobody has accepted."""
     place.stack.start()
-    outbox = place.folder / "outbox.db"
-    with Publisher(place.broker.url, outbox=outbox, device="chaos", max_messages=runs) as publisher:
-        began = time.monotonic()
-        for x in range(runs):
-            place.asked.add(x)
-            publisher.publish("task", {"x": x}, run_id=run_id_of(x))
-            place.promised.add(x)
-        published_s = time.monotonic() - began
-        place.wait(lambda: publisher.pending() == 0, within_s + 60, "the last acceptance")
-        accepted_s, waiting, refused = time.monotonic() - began, publisher.pending(), publisher.rejections()
+    place.asked.update(range(runs))
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # else it would wait for the observer's interpreter
+        outbox = place.folder / "outbox.db"
+        burst = pool.submit(_burst, place.broker.url, outbox, runs, within_s + 60).result()
+    place.promised.update(range(runs))
     peak_mb = _peak_mb(place.pids["dispatcher"])
     tally = place.tally(IN_THE_END_S)
     return judge(
         tally,
         {
-            "published, s": round(published_s, 1),
-            "accepted, s": round(accepted_s, 1),
+            "published, s": round(burst.published_s, 1),
+            "accepted, s": round(burst.accepted_s, 1),
             "dispatcher's peak, MB": round(peak_mb),
         },
         {
-            "all were accepted": waiting == 0 and not refused,
-            f"all were accepted within {within_s:.0f} s": accepted_s <= within_s,
+            "all were accepted": not burst.waiting and not burst.refused,
+            f"all were accepted within {within_s:.0f} s": burst.accepted_s <= within_s,
             "all succeeded": tally.states == {"succeeded": runs},
             f"the dispatcher stayed below {MOST_MB:.0f} MB": peak_mb < MOST_MB,
             "no service exited": place.unharmed(),
         },
     )
+
+
+def _burst(url: str, outbox: Path, runs: int, timeout_s: float) -> _Burst:
+    with Publisher(url, outbox=outbox, device="chaos", max_messages=runs) as publisher:
+        began = time.monotonic()
+        for first in range(0, runs, TOGETHER):
+            with publisher.together():
+                for x in range(first, min(first + TOGETHER, runs)):
+                    publisher.publish("task", {"x": x}, run_id=run_id_of(x))
+        published_s = time.monotonic() - began
+        with contextlib.suppress(TimeoutError):
+            publisher.flush(timeout_s)
+        accepted_s = time.monotonic() - began
+        return _Burst(published_s, accepted_s, publisher.pending(), len(publisher.rejections()))
 
 
 def _peak_mb(pid: int) -> float:

@@ -65,6 +65,16 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
         yield url
 
 
+def pytest_configure() -> None:
+    """Have no child ignore what we were told to: `nohup` and a shell's `&` have signals ignored, and children inherit it.
+
+    A handler of ours that does nothing is not inherited.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """After Ctrl-C let the workers of pytest-xdist stop what they started; it would kill them in the middle."""

@@ -36,11 +36,13 @@ while True:
 
 # Prints each event as a line of JSON; a refusal goes to standard error, as the command line does it.
 UP = """
-import json, sys, msgspec
+import json, os, signal, sys, msgspec
 from fpbus.lifecycle import Settings
 from fpbus.schemas import FpbusError
 from fpbus.supervisor import Programs, Supervisor
 project, service, mosquitto, redis = sys.argv[1:]
+if os.environ.get("NOHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 def tell(event):
     print(json.dumps({"event": type(event).__name__, **msgspec.to_builtins(event)}), flush=True)
 programs = Programs(mosquitto=mosquitto or None, redis=redis or None)
@@ -210,6 +212,16 @@ def test_a_request_to_stop_leaves_no_process_no_port_and_no_lock(up: Starter, pr
     assert not _listens(bus.port("redis"))
     assert {path.name for path in (project / ".fpbus").iterdir()} == {"logs", "mosquitto", "redis"}
     assert not (project / ".fpbus" / "redis" / "redis.pid").exists()
+
+
+def test_started_with_nohup_it_outlives_its_terminal(up: Starter) -> None:
+    bus = up(NOHUP="1").wait_ready()
+
+    bus.process.send_signal(signal.SIGHUP)
+    os.kill(bus.pids()["scheduler"], signal.SIGKILL)  # what comes back shows that somebody still looks after it
+    bus.wait_for("ProcessReady", len(EVERYTHING) + 1)
+
+    assert bus.events("Stopping") == []
 
 
 def test_services_stop_before_the_servers_and_ingress_before_the_rest(up: Starter) -> None:

@@ -66,7 +66,7 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
 
 
 def pytest_configure() -> None:
-    """Have no child ignore what we were told to: `nohup` and a shell's `&` have signals ignored, and children inherit it.
+    """Have no child ignore a signal because we do, as `nohup` and `&` of a shell make us: children inherit it.
 
     A handler of ours that does nothing is not inherited.
     """

@@ -81,6 +81,7 @@ class Bus:
         self._transport = transport
         self._root = f"{root.strip('/')}/" if root.strip("/") else ""
         self._presence = presence
+        self._announced: Will | None = None
         self._routes: list[tuple[TopicFilter, Inbox]] = []
         self._outer_routes: list[tuple[TopicFilter, Inbox]] = []
         self._calls: list[Inbox] = []
@@ -117,7 +118,7 @@ class Bus:
                 disconnected=self._on_disconnected,
                 taken_over=self._on_taken_over,
                 will=self._will,
-                listening=self._connected.set,
+                listening=self._on_listening,
             )
         )
 
@@ -301,16 +302,20 @@ class Bus:
 
     def _on_connected(self, session_present: bool) -> None:  # noqa: FBT001 (the hook's own shape)
         self._was_connected = True
-        if self._presence is not None:
-            self._announce(self._presence)
+        self._announced = None
+        self._announce()
         for listener in self._session_listeners:
             listener(session_present)
 
-    def _announce(self, presence: Presence) -> None:
-        birth = presence.birth()
-        self.publish(birth.topic, birth.payload, retain=True)
-        if (changed := presence.birth()) != birth:  # on another thread, which may have published it before our birth
-            self.publish(changed.topic, changed.payload, retain=True)
+    def _on_listening(self) -> None:
+        self._connected.set()
+        self._announce()  # what has changed since the birth was told by nobody: there was no connection to tell it on
+
+    def _announce(self) -> None:
+        """Tell the presence until what was told last is true: another thread may change it, and tell it before us."""
+        while self._presence is not None and (birth := self._presence.birth()) != self._announced:
+            self._announced = birth
+            self.publish(birth.topic, birth.payload, retain=True)
 
     def _on_disconnected(self, reason: str) -> None:
         was_connected = self._connected.is_set()
